@@ -1,0 +1,1 @@
+"""Apps: functions whose calls become tasks, with the futures and the errors that belong to them."""

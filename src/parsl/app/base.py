@@ -1,0 +1,82 @@
+"""What all apps have in common."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from parsl.dataflow.dependency_resolvers import deep_traverse_to_gather
+from parsl.dataflow.dflow import DataFlowKernelLoader
+
+if TYPE_CHECKING:
+    from parsl.dataflow.dflow import DataFlowKernel
+    from parsl.dataflow.futures import AppFuture
+
+# Parameters that the kernel itself reads: their defaults count as if they had been given.
+_SPECIAL = ("inputs", "outputs", "stdout", "stderr", "walltime", "parsl_resource_specification")
+
+
+class AppBase(metaclass=ABCMeta):
+    """A function that is run as a task when it is called.
+
+    Args:
+        func: the user's function.
+        data_flow_kernel: the kernel that runs it; None takes the loaded one at each call.
+        executors: labels of the executors that may run it, or 'all'.
+        cache: remember results for equal calls.
+        ignore_for_cache: names of parameters that don't make calls differ.
+    """
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        data_flow_kernel: DataFlowKernel | None = None,
+        executors: str | Sequence[str] = "all",
+        cache: bool = False,
+        ignore_for_cache: Sequence[str] | None = None,
+    ) -> None:
+        functools.update_wrapper(self, func)
+        self.func = func
+        self.data_flow_kernel = data_flow_kernel
+        self.executors = executors
+        self.cache = cache
+        self.ignore_for_cache = ignore_for_cache
+        parameters = inspect.signature(func).parameters
+        self._names = frozenset(parameters)
+        self._takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        # Defaults that matter before the function runs: those of special parameters, and futures. With each, its
+        # position, since an argument given there takes its place.
+        self._defaults = [
+            (i, name, p.default)
+            for i, (name, p) in enumerate(parameters.items())
+            if p.default is not inspect.Parameter.empty
+            and p.kind is not p.POSITIONAL_ONLY
+            and (name in _SPECIAL or deep_traverse_to_gather(p.default))
+        ]
+
+    @property
+    def kernel(self) -> DataFlowKernel:
+        """The kernel that runs the app now."""
+        return self.data_flow_kernel or DataFlowKernelLoader.dfk()
+
+    def with_defaults(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return `kwargs` with the defaults that matter before the function runs."""
+        if not self._defaults:
+            return kwargs
+        given = len(args)
+        return {**{name: value for i, name, value in self._defaults if i >= given}, **kwargs}
+
+    def accepts(self, name: str) -> bool:
+        """Tell whether the user's function can be given a keyword argument."""
+        return self._takes_any or name in self._names
+
+    @abstractmethod
+    def __call__(self, *args: Any, **kwargs: Any) -> AppFuture[Any]:
+        """Have a kernel run the function, and return the future of its result."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """Bind the app to an instance, when it is a method."""
+        return self if instance is None else functools.partial(self, instance)

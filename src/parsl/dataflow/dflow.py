@@ -1,0 +1,497 @@
+"""The dataflow kernel: what stands between a call of an app and the executors."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from parsl.config import Config
+from parsl.data_provider.data_manager import DataManager
+from parsl.dataflow.autopath import AUTO, default_std_autopath
+from parsl.dataflow.dependency_resolvers import SHALLOW_DEPENDENCY_RESOLVER
+from parsl.dataflow.entry_points import EntryPoints
+from parsl.dataflow.errors import DataFlowException
+from parsl.dataflow.filing import Filing
+from parsl.dataflow.futures import AppFuture
+from parsl.dataflow.graph import TaskGraph
+from parsl.dataflow.rundirs import make_rundir
+from parsl.dataflow.states import States
+from parsl.dataflow.taskrecord import Outcome, TaskRecord
+from parsl.errors import ConfigurationError, NoDataFlowKernelError
+from parsl.executors.threads import ThreadPoolExecutor
+from parsl.jobs.job_status_poller import JobStatusPoller
+from parsl.logconfigs.base import initialize_logging
+from parsl.loop import Helper, Loop, LoopClosedError
+
+if TYPE_CHECKING:
+    from parsl.executors.base import ParslExecutor
+
+logger = logging.getLogger(__name__)
+
+INTERNAL = "_parsl_internal"
+
+# Arguments of these types are neither futures nor files, which one look at their type tells.
+_PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
+
+_SPECIAL = frozenset({"parsl_resource_specification", "_parsl_staging_inhibit"})
+
+
+class DataFlowKernel(EntryPoints):
+    """Runs the calls of apps on executors, each as soon as what it depends on is done.
+
+    One thread, the loop, owns all state of tasks; calls come in from any thread, and ends from the executors.
+
+    Args:
+        config: what to run on; one ThreadPoolExecutor by default.
+
+    Raises:
+        ConfigurationError: when the configuration cannot be used.
+        OSError: when the run folder cannot be written.
+
+    Attributes:
+        tasks: the records of tasks that have not ended (of all tasks without `garbage_collect`), by number.
+        executors: the executors by label; `_parsl_internal` runs join apps and lifted futures.
+        task_state_counts: how many tasks are in each state.
+        task_count: how many tasks there have been.
+        run_dir: this run's own folder.
+        run_id: a unique name of this run.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self._config = config = Config() if config is None else config
+        if not isinstance(config, Config):
+            msg = f"DataFlowKernel takes a Config object, but got {type(config).__name__}: {config!r:.80}"  # type: ignore[unreachable]
+            raise ConfigurationError(msg)
+        self.run_dir = make_rundir(config.run_dir)
+        self.run_id = str(uuid.uuid4())
+        self.cleanup_called = False
+        self._end_logging = initialize_logging(config.initialize_logging, self.run_dir, "parsl")
+        logger.info("Run %s in %s with %r", self.run_id, self.run_dir, config)
+        self.tasks: dict[int, TaskRecord] = {}
+        self.task_count = 0
+        self.task_state_counts: dict[States, int] = dict.fromkeys(States, 0)
+        self.executors: dict[str, ParslExecutor] = {}
+        self.memoizer = config.memoizer
+        self.monitoring = config.monitoring
+        self.data_manager = DataManager(self)
+        self.dependency_resolver = config.dependency_resolver or SHALLOW_DEPENDENCY_RESOLVER
+        self._filing = Filing(self.data_manager)
+        self._gather = self.dependency_resolver.traverse_to_gather
+        self._ids = SimpleIds()
+        self._labels: tuple[str, ...] = ()
+        self._debug = logger.isEnabledFor(logging.DEBUG)
+        self._failures_told = 0
+        self.loop = Loop()
+        self._helper = Helper()
+        self._graph = TaskGraph(self, self.dependency_resolver, config.retries, config.retry_handler)
+        self.loop.start()
+        self.job_status_poller = JobStatusPoller(
+            strategy=config.strategy,
+            strategy_period=config.strategy_period,
+            max_idletime=config.max_idletime,
+            loop=self.loop,
+        )
+        atexit.register(self.atexit_cleanup)
+        try:
+            self.add_executors(config.executors)
+            internal = ThreadPoolExecutor(label=INTERNAL, max_threads=config.internal_tasks_max_threads)
+            self.add_executors([internal])
+        except BaseException:
+            self.cleanup()
+            raise
+        self._start_usage_tracking()
+
+    def _start_usage_tracking(self) -> None:
+        self._usage_tracker = None
+        if self._config.usage_tracking:
+            from parsl.usage_tracking.usage import UsageTracker
+
+            self._usage_tracker = UsageTracker(self)
+            self._usage_tracker.send_start_message()
+
+    @property
+    def config(self) -> Config:
+        """The configuration that the kernel was made with."""
+        return self._config
+
+    def add_executors(self, executors: Sequence[ParslExecutor]) -> None:
+        """Start executors and let apps use them.
+
+        Raises:
+            ConfigurationError: when an executor's label is taken.
+        """
+        for executor in executors:
+            if executor.label in self.executors:
+                msg = f"There is an executor of label {executor.label!r} already: labels must differ"
+                raise ConfigurationError(msg)
+            executor.run_id = self.run_id
+            executor.run_dir = self.run_dir
+            for name, value in {"loop": self.loop, "log_config": self._config.initialize_logging}.items():
+                if hasattr(executor, name):
+                    setattr(executor, name, value)
+            logger.info(
+                "Starting executor %s",
+                executor.label,
+                extra={
+                    "parsl.executor.label": executor.label,
+                    "parsl.executor.type": f"{type(executor).__module__}.{type(executor).__qualname__}",
+                },
+            )
+            executor.start()
+            self.executors[executor.label] = executor
+        self._labels = tuple(label for label in self.executors if label != INTERNAL)
+        self.job_status_poller.add_executors(executors)
+
+    # -- calls, on the caller's thread ---------------------------------------------------------------------------
+
+    def submit(
+        self,
+        func: Callable[..., Any],
+        app_args: Sequence[Any],
+        executors: str | Sequence[str] = "all",
+        cache: bool = False,
+        ignore_for_cache: Sequence[str] | None = None,
+        app_kwargs: dict[str, Any] | None = None,
+        join: bool = False,
+    ) -> AppFuture[Any]:
+        """Make a task of a call and return the future of its result.
+
+        Args:
+            func: what to call.
+            app_args: positional arguments; futures among them are waited for.
+            executors: labels of the executors that may run it; 'all' allows any.
+            cache: remember the result for equal calls.
+            ignore_for_cache: names of parameters that don't make calls differ.
+            app_kwargs: keyword arguments, the special ones (`stdout`, `outputs`, ...) included.
+            join: the function returns a future, or a list of futures, whose results become the result.
+
+        Raises:
+            NoDataFlowKernelError: when the kernel has been cleaned up.
+            ValueError: when an executor is named that there is not, or a file has no staging provider.
+        """
+        if self.cleanup_called:
+            msg = "Cannot submit to a DataFlowKernel that has been cleaned up"
+            raise NoDataFlowKernelError(msg)
+        task_id = self._ids.next()
+        label = INTERNAL if join else self._choose(executors, task_id)
+        kwargs = dict(app_kwargs) if app_kwargs else {}
+        resources: dict[str, Any] = {}
+        stage = True
+        if kwargs and not _SPECIAL.isdisjoint(kwargs):
+            resources = kwargs.pop("parsl_resource_specification", None) or {}
+            stage = not kwargs.pop("_parsl_staging_inhibit", False)
+        task = TaskRecord(
+            task_id,
+            self,
+            func,
+            tuple(app_args),
+            kwargs,
+            label,
+            resources,
+            memoize=cache,
+            ignore_for_cache=None if ignore_for_cache is None else list(ignore_for_cache),
+            join=join,
+            invoked=time.time(),
+        )
+        task.app_fu = AppFuture(task)
+        if kwargs or not _PLAIN.issuperset(map(type, app_args)):
+            self._prepare(task, stage=stage)
+        self.tasks[task_id] = task
+        self.task_count = max(self.task_count, task_id + 1)
+        if self._debug:
+            logger.debug(
+                "Task %s submitted for app %s to executor %s, depends on %s",
+                task_id,
+                task.func_name,
+                label,
+                [self.describe(d) for d in task.depends] or "nothing",
+                extra={"parsl.task": task_id, "parsl.app_name": task.func_name},
+            )
+        self.loop.post(self._graph.add, task)
+        return task.app_fu
+
+    def _choose(self, executors: str | Sequence[str], task_id: int) -> str:
+        if executors == "all":
+            labels: Sequence[str] = self._labels
+        elif isinstance(executors, (list, tuple)) and executors:
+            labels = executors
+            for label in labels:
+                if label not in self.executors:
+                    msg = f"Task {task_id} asks for executor {label!r}, but there are only {sorted(self._labels)}"
+                    raise ValueError(msg)
+        else:
+            msg = f"Task {task_id}: 'executors' must be 'all' or a list of labels, but got {executors!r}"
+            raise ValueError(msg)
+        return labels[0] if len(labels) == 1 else random.choice(labels)  # noqa: S311 - no secret is made of it
+
+    def _prepare(self, task: TaskRecord, *, stage: bool) -> None:
+        """See to log names, files and dependencies of a task, on the thread of the caller."""
+        kwargs = task.kwargs
+        for key in ("stdout", "stderr"):
+            if key in kwargs and type(kwargs[key]) is int and kwargs[key] == AUTO:
+                kwargs[key] = (
+                    self._config.std_autopath(task, key)
+                    if self._config.std_autopath
+                    else self.default_std_autopath(task, key)
+                )
+                task.ignore_for_cache = [*(task.ignore_for_cache or []), key]
+        values = [*task.args, *kwargs.values()]
+        if stage or "outputs" in kwargs or "stdout" in kwargs or "stderr" in kwargs:
+            self._filing.file(task, stage=stage)
+            values = [*task.args, *kwargs.values()]
+        depends: list[Future[Any]] = []
+        for value in values:
+            if type(value) not in _PLAIN:
+                depends.extend(self._gather(value))
+        inputs = kwargs.get("inputs")
+        if isinstance(inputs, (list, tuple)):
+            depends.extend(d for i in inputs for d in self._gather(i))
+        if depends:
+            task.depends = depends
+
+    def default_std_autopath(self, taskrecord: TaskRecord, kw: str) -> str:
+        """Return the path that AUTO_LOGNAME stands for."""
+        return default_std_autopath(self.run_dir, taskrecord, kw)
+
+    def cancel_task(self, task: TaskRecord) -> bool:
+        """Cancel a task if it has not started; return whether it is cancelled. For `AppFuture.cancel`."""
+        answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+
+        def answer(cancelled: bool) -> None:
+            answers.put((True, cancelled))
+
+        def cancel() -> None:
+            if task.app_fu.done() or self._graph.cancel(task):
+                answer(task.app_fu.cancelled())
+            elif task.status is States.launched:
+                self.executors[task.executor].cancel(task, lambda _: answer(task.app_fu.cancelled()))
+            else:
+                answer(cancelled=False)
+
+        self.refuse_to_wait(task)
+        try:
+            return bool(self.loop.ask(cancel, answers))
+        except LoopClosedError:
+            return task.app_fu.cancelled()
+
+    def refuse_to_wait(self, task: TaskRecord) -> None:
+        """Raise RuntimeError on the loop's own thread, where waiting for a task would never end."""
+        if self.loop.on_loop():
+            msg = (
+                f"task {task.id} ({task.func_name}) has not ended, and is waited for on the kernel's own thread, which would "
+                "have to end it: don't wait for futures in a retry handler, memoizer or dependency resolver"
+            )
+            raise RuntimeError(msg)
+
+    # -- what the graph asks for, on the loop ----------------------------------------------------------------------
+
+    def launch(self, task: TaskRecord) -> None:
+        """Start an attempt at a task whose arguments are values."""
+        task.try_launched = time.time()
+        self._graph.launched(task)
+        self.executors[task.executor].launch(task)
+        if self._debug:
+            logger.debug(
+                "Task %s try %s launched on executor %s with executor id %s",
+                task.id,
+                task.try_id,
+                task.executor,
+                task.executor_id,
+                extra={"parsl.task": task.id, "parsl.executor": task.executor, "parsl.executor_task": task.executor_id},
+            )
+
+    def attempt_done(self, task: TaskRecord, outcome: Outcome) -> None:
+        """Take note of how an attempt ended; from any thread."""
+        if self.loop.on_loop():
+            self._graph.attempt_done(task, outcome)
+        else:
+            self.loop.post(self._graph.attempt_done, task, outcome)
+
+    def moved(self, task: TaskRecord, old: States) -> None:
+        """Take note of a change of state."""
+        counts = self.task_state_counts
+        counts[old] -= 1
+        counts[task.status] += 1
+        if self._debug:
+            logger.debug(
+                "Task %s is %s",
+                task.id,
+                task.status.name,
+                extra={"parsl.task": task.id, "parsl.task_state": task.status.name},
+            )
+
+    def settle(self, task: TaskRecord, outcome: Outcome) -> None:
+        """Forget a task that is final, and give its future the outcome."""
+        task.returned = time.time()
+        if task.status is not States.exec_done:
+            self._tell_failure(task, outcome)
+        if self._config.garbage_collect:
+            self.wipe_task(task.id)
+            task.args, task.kwargs, task.depends = (), {}, ()
+        if task.app_fu.settle(outcome):
+            self._helper.post(task.app_fu.run_callbacks)
+
+    def _tell_failure(self, task: TaskRecord, outcome: Outcome) -> None:
+        exception = getattr(outcome, "exception", None)
+        if exception is None or self._failures_told > _MOST_FAILURES_TOLD:
+            return
+        self._failures_told += 1
+        logger.info(
+            "Task %s (%s) ended as %s after %d tries: %r%s",
+            task.id,
+            task.func_name,
+            task.status.name,
+            task.try_id + 1,
+            exception,
+            "; further failures are not logged" if self._failures_told > _MOST_FAILURES_TOLD else "",
+            extra={"parsl.task": task.id, "parsl.app_name": task.func_name},
+        )
+
+    def when_done(self, future: Future[Any], task: TaskRecord) -> None:
+        """Have the graph told when a future of somebody else is done."""
+        future.add_done_callback(lambda _: self.loop.post(self._graph.dependency_done, task))
+
+    def describe(self, future: Future[Any]) -> str:
+        """Name a future in the message of an error."""
+        tid = getattr(future, "tid", None)
+        return repr(future) if tid is None else f"task {tid}"
+
+    # -- end -----------------------------------------------------------------------------------------------------
+
+    def wipe_task(self, task_id: int) -> None:
+        """Forget a task."""
+        self.tasks.pop(task_id, None)
+
+    def wait_for_current_tasks(self) -> None:
+        """Wait until all tasks that there are now have ended, well or badly."""
+        for task in list(self.tasks.values()):
+            if not task.app_fu.cancelled():
+                Future.exception(task.app_fu)
+
+    def log_task_states(self) -> None:
+        """Write to the log how many tasks are in each state."""
+        logger.info("Summary of tasks in DFK:")
+        for state in States:
+            if self.task_state_counts[state]:
+                logger.info("Tasks in state States.%s: %d", state.name, self.task_state_counts[state])
+        logger.info("End of summary")
+
+    def cleanup(self) -> None:
+        """End the kernel: executors, their blocks and workers, threads and logs; a second call does nothing.
+
+        Tasks that have not ended fail with DataFlowException, so nobody waits for them for ever.
+        """
+        if self.cleanup_called:
+            return
+        self.cleanup_called = True
+        logger.info("Cleaning up run %s", self.run_id)
+        atexit.unregister(self.atexit_cleanup)
+        self.job_status_poller.close()
+        self.loop.call(self._fail_open_tasks)
+        for executor in self.executors.values():
+            try:
+                executor.shutdown()
+            except Exception:
+                logger.exception("Executor %s did not shut down cleanly", executor.label)
+        self.log_task_states()
+        if getattr(self, "_usage_tracker", None) is not None:
+            self._usage_tracker.send_end_message()  # type: ignore[union-attr]
+            self._usage_tracker.close()  # type: ignore[union-attr]
+        self.loop.stop()
+        self.loop.join()
+        self._helper.close()
+        if DataFlowKernelLoader._dfk is self:
+            DataFlowKernelLoader._dfk = None
+        logger.info("Cleaned up run %s", self.run_id)
+        self._end_logging()
+
+    def _fail_open_tasks(self) -> None:
+        for task in list(self.tasks.values()):
+            self._graph.fail(
+                task,
+                DataFlowException(
+                    f"Task {task.id} ({task.func_name}) had not ended when the DataFlowKernel was cleaned up"
+                ),
+            )
+
+    def atexit_cleanup(self) -> None:
+        """End a kernel that the script has left open at its end."""
+        if not self.cleanup_called:
+            logger.warning("The script has ended without cleaning up run %s: it is cleaned up now", self.run_id)
+            self.cleanup()
+
+    def __enter__(self) -> DataFlowKernel:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
+        if self._config.exit_mode == "skip":
+            return
+        if self._config.exit_mode == "wait" and exc_type is None:
+            self.wait_for_current_tasks()
+        self.cleanup()
+
+
+_MOST_FAILURES_TOLD = 1000
+
+
+class SimpleIds:
+    """Numbers from 0, each given out once, to any thread."""
+
+    def __init__(self) -> None:
+        import itertools
+
+        self.next = itertools.count().__next__
+
+
+class DataFlowKernelLoader:
+    """The kernel that apps use unless they name another: one in a process."""
+
+    _dfk: DataFlowKernel | None = None
+
+    @classmethod
+    def clear(cls) -> None:
+        """Forget the loaded kernel, without cleaning it up."""
+        cls._dfk = None
+
+    @classmethod
+    def load(cls, config: Config | None = None) -> DataFlowKernel:
+        """Make a kernel and have apps use it.
+
+        Args:
+            config: what to run on; one ThreadPoolExecutor by default.
+
+        Returns:
+            The kernel, also a context manager, see `Config.exit_mode`.
+
+        Raises:
+            ConfigurationError: when a kernel is loaded already.
+        """
+        if cls._dfk is not None:
+            msg = "A DataFlowKernel is loaded already: call parsl.dfk().cleanup() or parsl.clear() first"
+            raise ConfigurationError(msg)
+        cls._dfk = DataFlowKernel(config)
+        return cls._dfk
+
+    @classmethod
+    def wait_for_current_tasks(cls) -> None:
+        """Wait until all tasks of the loaded kernel have ended."""
+        cls.dfk().wait_for_current_tasks()
+
+    @classmethod
+    def dfk(cls) -> DataFlowKernel:
+        """Return the loaded kernel.
+
+        Raises:
+            NoDataFlowKernelError: when there is none.
+        """
+        if cls._dfk is None:
+            msg = "Must first load config"
+            raise NoDataFlowKernelError(msg)
+        return cls._dfk

@@ -1,0 +1,76 @@
+"""The files of a call: staging of its inputs, outputs, standard output and error."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from parsl.app.futures import DataFuture
+from parsl.data_provider.files import File
+
+if TYPE_CHECKING:
+    from parsl.data_provider.data_manager import DataManager
+    from parsl.dataflow.futures import AppFuture
+    from parsl.dataflow.taskrecord import TaskRecord
+
+_STREAMS = ("stdout", "stderr")
+
+
+class Filing:
+    """Has the files of calls staged, and gives their futures what the user looks at.
+
+    Args:
+        data_manager: finds the staging provider of each file.
+    """
+
+    def __init__(self, data_manager: DataManager) -> None:
+        self._dm = data_manager
+
+    def file(self, task: TaskRecord, *, stage: bool) -> None:
+        """Replace the files among the arguments of a task, and fill in `outputs`, `stdout` and `stderr` of its future.
+
+        Args:
+            task: a task that has not been given to the graph yet.
+            stage: whether files are staged; otherwise they are passed as they are.
+        """
+        kwargs, label = task.kwargs, task.executor
+        if stage:
+            func = task.func
+            args = list(task.args)
+            for i, value in enumerate(args):
+                args[i], func = self._dm.optionally_stage_in(value, func, label)
+            for key, value in kwargs.items():
+                if key == "inputs" and isinstance(value, (list, tuple)):
+                    kwargs[key] = inputs = list(value)
+                    for i, item in enumerate(inputs):
+                        inputs[i], func = self._dm.optionally_stage_in(item, func, label)
+                elif key != "outputs" and key not in _STREAMS:
+                    kwargs[key], func = self._dm.optionally_stage_in(value, func, label)
+            task.args, task.func = tuple(args), func
+        fields = task.app_fu.__dict__
+        for key in _STREAMS:
+            if key in kwargs:
+                fields[f"{key}_given"] = kwargs[key]
+                if isinstance(kwargs[key], File):
+                    kwargs[key], fields[f"{key}_given"] = self._out(task, kwargs[key], stage=stage)
+        outputs = kwargs.get("outputs")
+        if isinstance(outputs, (list, tuple)) and outputs:
+            kwargs["outputs"] = copies = list(outputs)
+            for i, item in enumerate(outputs):
+                if isinstance(item, File):
+                    copies[i], future = self._out(task, item, stage=stage)
+                    task.app_fu.outputs.append(future)
+                elif isinstance(item, (str, os.PathLike)):
+                    task.app_fu.outputs.append(DataFuture(task.app_fu, File(os.fspath(item)), tid=task.id))
+
+    def _out(self, task: TaskRecord, file: File, *, stage: bool) -> tuple[File, DataFuture]:
+        """Arrange for one produced file; return the task's own copy of it, and the future of the caller's."""
+        app_fu: AppFuture[Any] = task.app_fu
+        copy = file.cleancopy()
+        if not stage:
+            return copy, DataFuture(app_fu, file, tid=task.id)
+        staged = self._dm.stage_out(copy, task.executor, app_fu)
+        func: Callable[..., Any] = self._dm.replace_task_stage_out(copy, task.func, task.executor)
+        task.func = func
+        return copy, DataFuture(app_fu if staged is None else staged, file, tid=task.id)

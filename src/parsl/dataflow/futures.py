@@ -1,0 +1,213 @@
+"""The future that a call of an app returns."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import CancelledError, Future
+
+# The standard names of the states; `wait` and `as_completed` compare with these very objects.
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from parsl.dataflow.taskrecord import Error
+
+if TYPE_CHECKING:
+    from parsl.app.futures import DataFuture
+    from parsl.dataflow.taskrecord import Outcome, TaskRecord
+
+T = TypeVar("T")
+
+_OPEN = frozenset((PENDING, RUNNING))
+
+
+class _LazyFuture(Future):  # type: ignore[type-arg]
+    """A standard future that makes its lock, its waiters and its callbacks when they are first asked for.
+
+    A standard future takes more than a kilobyte at birth, nearly all of it for a condition that most futures
+    of a large graph never use. Here a field is made by `dict.setdefault`, which is atomic, and the one thread that
+    settles the future writes the state *before* it looks for a condition: a waiter that made its condition later
+    sees the state, one that made it earlier is notified.
+    """
+
+    _state = PENDING
+    _result: Any = None
+    _exception: BaseException | None = None
+
+    def __init__(self) -> None:
+        # On purpose without super().__init__(), whose fields the properties below stand for.
+        pass
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        fields = self.__dict__
+        return fields.get("lock") or fields.setdefault("lock", threading.Condition())  # type: ignore[no-any-return]
+
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        return self.__dict__.setdefault("waiters", [])  # type: ignore[no-any-return]
+
+    @property
+    def _done_callbacks(self) -> list[Callable[[Any], object]]:  # type: ignore[override]
+        return self.__dict__.setdefault("callbacks", [])  # type: ignore[no-any-return]
+
+    def done(self) -> bool:
+        """Tell whether the call has ended: with a result, with an exception, or cancelled."""
+        return self._state not in _OPEN
+
+    def settle(self, outcome: Outcome) -> bool:
+        """Give the future its result or exception and wake who waits for it, once.
+
+        Only the thread that owns the task calls this.
+
+        Returns:
+            Whether callbacks are waiting to be called with `run_callbacks`.
+        """
+        if isinstance(outcome, Error):
+            self._exception = outcome.exception
+            state = CANCELLED_AND_NOTIFIED if isinstance(outcome.exception, CancelledError) else FINISHED
+        else:
+            self._result = outcome.result
+            state = FINISHED
+        self._state = state
+        fields = self.__dict__
+        if "lock" not in fields:
+            return False
+        with self._condition:
+            for waiter in fields.get("waiters", ()):
+                if state is CANCELLED_AND_NOTIFIED:
+                    waiter.add_cancelled(self)
+                elif self._exception is not None:
+                    waiter.add_exception(self)
+                else:
+                    waiter.add_result(self)
+            self._condition.notify_all()
+        return bool(fields.get("callbacks"))
+
+    def run_callbacks(self) -> None:
+        """Call the callbacks of a settled future."""
+        self._invoke_callbacks()  # type: ignore[attr-defined]
+
+
+class AppFuture(_LazyFuture, Generic[T]):
+    """What a call of an app returns at once: the promise of its result.
+
+    It is a `concurrent.futures.Future`: `result`, `exception`, `done`, `add_done_callback`, and the functions `wait`
+    and `as_completed` of that module work. Further, it can be awaited inside asyncio; `future[key]` and
+    `future.name` are futures of that item or attribute of the result; and given to another app as an argument, it
+    makes that app wait for it.
+
+    Callbacks are called on a helper thread, one after another, never on the thread that settles futures.
+    """
+
+    task_record: TaskRecord
+
+    def __init__(self, task_record: TaskRecord) -> None:
+        self.task_record = task_record
+
+    def result(self, timeout: float | None = None) -> T:
+        """Return the result of the call, waiting for it if need be.
+
+        Args:
+            timeout: seconds to wait at most; None waits as long as it takes.
+
+        Raises:
+            TimeoutError: (concurrent.futures) when the call did not end in time.
+            CancelledError: when the call was cancelled.
+            Exception: whatever the call raised.
+        """
+        if self._state is FINISHED and self._exception is None:
+            return self._result  # type: ignore[no-any-return]
+        self._refuse_on_loop()
+        return super().result(timeout)  # type: ignore[no-any-return]
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the exception that the call raised, or None, waiting for its end if need be."""
+        if self._state is FINISHED:
+            return self._exception
+        self._refuse_on_loop()
+        return super().exception(timeout)
+
+    def _refuse_on_loop(self) -> None:
+        if self._state in _OPEN:
+            self.task_record.dfk.refuse_to_wait(self.task_record)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait for the result inside asyncio, without blocking its loop."""
+        import asyncio
+
+        return asyncio.wrap_future(self).__await__()  # type: ignore[return-value]
+
+    @property
+    def tid(self) -> int:
+        """The task's number in its kernel."""
+        return self.task_record.id
+
+    @property
+    def outputs(self) -> list[DataFuture]:
+        """Futures of the files that the call produces, in the order of its `outputs` argument."""
+        return self._outputs
+
+    @property
+    def _outputs(self) -> list[DataFuture]:
+        return self.__dict__.setdefault("outputs", [])  # type: ignore[no-any-return]
+
+    @property
+    def stdout(self) -> Any:
+        """What the call was given as `stdout`; a DataFuture if that is a File."""
+        return self.__dict__.get("stdout_given")
+
+    @property
+    def stderr(self) -> Any:
+        """What the call was given as `stderr`; a DataFuture if that is a File."""
+        return self.__dict__.get("stderr_given")
+
+    def cancel(self) -> bool:
+        """Cancel the call if it has not started.
+
+        Returns:
+            True when the call is cancelled (now, or already); it will not run, and `result` raises CancelledError.
+            False when it has ended or is running.
+        """
+        if self._state not in _OPEN:
+            return self.cancelled()
+        return self.task_record.dfk.cancel_task(self.task_record)
+
+    def cancelled(self) -> bool:
+        """Tell whether the call was cancelled."""
+        return self._state is CANCELLED_AND_NOTIFIED
+
+    def running(self) -> bool:
+        """Tell whether the call has been handed to an executor and has not ended."""
+        return self._state in _OPEN and self.task_record.try_launched is not None
+
+    def task_status(self) -> str:
+        """Return the name of the state in which the task is."""
+        return self.task_record.status.name
+
+    def __getitem__(self, key: Any) -> AppFuture[Any]:
+        """Return a future of `result[key]`; a wrong key fails inside that future."""
+        return self._lift(deferred_getitem, key)
+
+    def __getattr__(self, name: str) -> AppFuture[Any]:
+        """Return a future of `result.name`; names that begin with an underscore are never lifted."""
+        if name.startswith("_") or "task_record" not in self.__dict__:
+            msg = f"{type(self).__name__} has no attribute {name!r}, and names with a leading underscore are not lifted"
+            raise AttributeError(msg)
+        return self._lift(deferred_getattr, name)
+
+    def _lift(self, function: Callable[[Any, Any], Any], key: Any) -> AppFuture[Any]:
+        return self.task_record.dfk.submit(function, app_args=(self, key), executors=["_parsl_internal"], app_kwargs={})
+
+    def __repr__(self) -> str:
+        return f"<AppFuture at {id(self):#x} of task {self.task_record.id} {self.task_record.func_name}, {self.task_status()}>"
+
+
+def deferred_getitem(o: Any, k: Any) -> Any:
+    """Return `o[k]`: what `future[k]` runs once the result is there."""
+    return o[k]
+
+
+def deferred_getattr(o: Any, name: str) -> Any:
+    """Return attribute `name` of `o`: what `future.name` runs once the result is there."""
+    return getattr(o, name)

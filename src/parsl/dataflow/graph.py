@@ -1,0 +1,287 @@
+"""The brain of the kernel: which task may run, and what becomes of one that ended.
+
+`TaskGraph` is a plain object. Events come in as method calls, always on the same thread; what is to be done goes out
+through `Effects`. It knows no executor, no thread, no socket and no clock. Nothing here recurses: whatever one
+event sets off is put on a work list, so that a chain of any length resolves on a flat stack.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING, Any, Protocol
+
+from parsl.dataflow.errors import DependencyError, JoinError
+from parsl.dataflow.futures import AppFuture
+from parsl.dataflow.states import FINAL_STATES, LEGAL, States
+from parsl.dataflow.taskrecord import Error, Outcome, TaskRecord, Value
+from parsl.errors import InternalConsistencyError
+
+if TYPE_CHECKING:
+    from parsl.dataflow.dependency_resolvers import DependencyResolver
+
+logger = logging.getLogger(__name__)
+
+RetryHandler = Callable[[BaseException, TaskRecord], float]
+
+_NOT_LAUNCHED = frozenset({States.pending, States.fail_retryable})
+_WAITING = frozenset({States.pending, States.joining})
+
+
+class Effects(Protocol):
+    """What the graph asks of the kernel."""
+
+    def launch(self, task: TaskRecord) -> None:
+        """Start an attempt at `task`, whose arguments are values now; its end comes back as `attempt_done`."""
+
+    def moved(self, task: TaskRecord, old: States) -> None:
+        """Take note that `task` left state `old` for the one it has now."""
+
+    def settle(self, task: TaskRecord, outcome: Outcome) -> None:
+        """Give the task's future its outcome; the task is final."""
+
+    def when_done(self, future: Future[Any], task: TaskRecord) -> None:
+        """See to it that `dependency_done(task)` comes in once `future`, which is not of this graph, is done."""
+
+    def describe(self, future: Future[Any]) -> str:
+        """Name a future in the message of an error."""
+
+
+class TaskGraph:
+    """The state machine of all tasks of a kernel.
+
+    Args:
+        effects: what carries out the graph's decisions.
+        resolver: finds the futures in arguments, and replaces them by their results.
+        retries: how much failing a task may cost before it has failed for good.
+        retry_handler: gives the cost of a failure; None makes each cost 1.
+    """
+
+    def __init__(
+        self,
+        effects: Effects,
+        resolver: DependencyResolver,
+        retries: int = 0,
+        retry_handler: RetryHandler | None = None,
+    ) -> None:
+        self._effects = effects
+        self._resolver = resolver
+        self._retries = retries
+        self._retry_handler = retry_handler
+        self._ready: deque[TaskRecord] = deque()
+        self._draining = False
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def add(self, task: TaskRecord) -> None:
+        """A task was submitted: launch it as soon as what it depends on is done."""
+        if task.status in FINAL_STATES:
+            return  # cancelled on its way here
+        if task.depends:
+            self._wait_for(task, task.depends)
+        if not task.waiting:
+            self._ready.append(task)
+            self._drain()
+
+    def dependency_done(self, task: TaskRecord) -> None:
+        """One of the futures that `task` waits for is done."""
+        task.waiting -= 1
+        if task.waiting == 0:
+            self._ready.append(task)
+            self._drain()
+
+    def attempt_done(self, task: TaskRecord, outcome: Outcome) -> None:
+        """The attempt that `launch` started has ended."""
+        if task.status in FINAL_STATES:
+            return
+        if type(outcome) is Error:
+            self._attempt_failed(task, outcome.exception)
+        elif task.join:
+            self._begin_join(task, outcome.result)
+        else:
+            self._finish(task, States.exec_done, outcome)
+        self._drain()
+
+    def memo_found(self, task: TaskRecord, outcome: Outcome) -> None:
+        """The outcome of `task` is known from an earlier call; answers a `launch`."""
+        self._finish(task, States.memo_done, outcome)
+        self._drain()
+
+    def fail(self, task: TaskRecord, exception: BaseException) -> None:
+        """Make `task` fail for good, wherever it stands."""
+        if task.status not in FINAL_STATES:
+            self._finish(task, States.failed, Error(exception))
+            self._drain()
+
+    def launched(self, task: TaskRecord) -> None:
+        """The kernel is handing `task` to its executor; answers a `launch`."""
+        self._move(task, States.launched)
+
+    def look(self, task: TaskRecord) -> None:
+        """Look whether what `task` waits for is done, and if so let it go on."""
+        if task.status in _WAITING and not task.waiting:
+            self._ready.append(task)
+            self._drain()
+
+    def move(self, task: TaskRecord, state: States) -> None:
+        """Put `task` into another state, which the table of legal moves must allow."""
+        if state not in LEGAL[task.status]:
+            msg = f"task {task.id} cannot go from {task.status.name} to {state.name}"
+            raise InternalConsistencyError(msg)
+        self._move(task, state)
+
+    def cancel(self, task: TaskRecord) -> bool:
+        """Cancel `task` if it has not been launched; return whether it is cancelled."""
+        if task.status in _NOT_LAUNCHED:
+            self.fail(task, CancelledError(f"task {task.id} was cancelled"))
+        return task.app_fu.cancelled()
+
+    # -- the work list -------------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        """Handle all tasks that have become ready; a call from within returns at once."""
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while self._ready:
+                task = self._ready.popleft()
+                if task.status is States.joining:
+                    self._end_join(task)
+                elif task.status not in FINAL_STATES:
+                    self._launch(task)
+        finally:
+            self._draining = False
+
+    def _launch(self, task: TaskRecord) -> None:
+        if task.depends:
+            failures = self._failures(task.depends)
+            if failures:
+                self._finish(task, States.dep_fail, Error(DependencyError(failures, task.id)))
+                return
+            try:
+                task.args, task.kwargs = self._unwrap(task)
+            except Exception as e:  # noqa: BLE001 - a user's resolver may raise anything; it is the task's failure
+                self._attempt_failed(task, e)
+                return
+        try:
+            self._effects.launch(task)
+        except Exception as e:  # noqa: BLE001 - an executor or memoizer may raise anything; it is the task's failure
+            self._attempt_failed(task, e)
+
+    def _unwrap(self, task: TaskRecord) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        unwrap = self._resolver.traverse_to_unwrap
+        args = tuple([unwrap(a) for a in task.args])
+        # `inputs` is unwrapped one level deep whatever the resolver: that is what the keyword is for.
+        kwargs = {
+            k: [unwrap(v) for v in value] if k == "inputs" and isinstance(value, (list, tuple)) else unwrap(value)
+            for k, value in task.kwargs.items()
+        }
+        task.depends = ()
+        return args, kwargs
+
+    def _failures(self, futures: Any) -> list[tuple[BaseException, str]]:
+        failures = []
+        for future in futures:
+            exception = CancelledError() if future.cancelled() else future.exception()
+            if exception is not None:
+                failures.append((exception, self._effects.describe(future)))
+        return failures
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    def _wait_for(self, task: TaskRecord, futures: Any) -> None:
+        for future in futures:
+            if future.done():
+                continue
+            task.waiting += 1
+            if isinstance(future, AppFuture) and future.task_record.dfk is task.dfk:
+                future.task_record.dependents.append(task)
+            else:
+                self._effects.when_done(future, task)
+
+    # -- ends ----------------------------------------------------------------------------------------------------
+
+    def _attempt_failed(self, task: TaskRecord, exception: BaseException) -> None:
+        task.fail_count += 1
+        task.fail_history.append(repr(exception))
+        if isinstance(exception, CancelledError):
+            self._finish(task, States.failed, Error(exception))
+            return
+        cost: float = 1
+        if self._retry_handler is not None:
+            try:
+                cost = self._retry_handler(exception, task)
+            except Exception as e:  # noqa: BLE001 - whatever the user's handler raises becomes the task's exception
+                self._finish(task, States.failed, Error(e))
+                return
+        task.fail_cost += cost
+        if task.fail_cost > self._retries:
+            self._finish(task, States.failed, Error(exception))
+            return
+        logger.info(
+            "Task %s failed (%r) and is tried again: cost %s of %s so far",
+            task.id,
+            exception,
+            task.fail_cost,
+            self._retries,
+            extra={"parsl.task": task.id},
+        )
+        task.try_id += 1
+        self._move(task, States.fail_retryable)
+        self._move(task, States.pending)
+        self._ready.append(task)
+
+    def _begin_join(self, task: TaskRecord, result: Any) -> None:
+        is_list = isinstance(result, list)
+        joins = result if is_list else [result]
+        wrong = next((j for j in joins if not isinstance(j, Future)), None) if joins else None
+        if wrong is not None or (not is_list and not isinstance(result, Future)):
+            self._finish(
+                task,
+                States.failed,
+                Error(
+                    TypeError(
+                        f"join_app {task.func_name} (task {task.id}) must return a Future or a list of Futures, "
+                        f"but it returned {'a list with ' if is_list else ''}a {type(wrong).__name__}"
+                    )
+                ),
+            )
+            return
+        if any(j is task.app_fu for j in joins):
+            self._finish(
+                task,
+                States.failed,
+                Error(TypeError(f"join_app {task.func_name} (task {task.id}) returned its own future")),
+            )
+            return
+        task.joins = result
+        self._move(task, States.joining)
+        self._wait_for(task, joins)
+        if not task.waiting:
+            self._ready.append(task)
+
+    def _end_join(self, task: TaskRecord) -> None:
+        result, task.joins = task.joins, None
+        joins = result if isinstance(result, list) else [result]
+        failures = self._failures(joins)
+        if failures:
+            self._finish(task, States.failed, Error(JoinError(failures, task.id)))
+        else:
+            values = [j.result() for j in joins]
+            self._finish(task, States.exec_done, Value(values if isinstance(result, list) else values[0]))
+
+    def _finish(self, task: TaskRecord, state: States, outcome: Outcome) -> None:
+        self._move(task, state)
+        self._effects.settle(task, outcome)
+        for child in task.take_dependents():
+            child.waiting -= 1
+            if child.waiting == 0:
+                self._ready.append(child)
+
+    def _move(self, task: TaskRecord, state: States) -> None:
+        old = task.status
+        task.status = state
+        self._effects.moved(task, old)

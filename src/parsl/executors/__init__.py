@@ -1,0 +1,26 @@
+"""Executors: what runs tasks. The names are resolved on first use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parsl.executors.high_throughput.executor import HighThroughputExecutor
+    from parsl.executors.threads import ThreadPoolExecutor
+
+_HOMES = {
+    "HighThroughputExecutor": "parsl.executors.high_throughput.executor",
+    "ThreadPoolExecutor": "parsl.executors.threads",
+}
+
+__all__ = ["HighThroughputExecutor", "ThreadPoolExecutor"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    import importlib
+
+    return getattr(importlib.import_module(home), name)

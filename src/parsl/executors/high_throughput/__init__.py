@@ -1,0 +1,1 @@
+"""The pilot: client, interchange, managers, workers."""

@@ -1,0 +1,419 @@
+"""The submitting side of the pilot: the interchange process, the connection to it, and the calls on their way."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import selectors
+import subprocess
+import sys
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from parsl.dataflow.taskrecord import Error, Outcome, Value
+from parsl.executors.high_throughput import messages
+from parsl.executors.high_throughput.errors import InterchangeLost, ManagerLost, VersionMismatch, WorkerLost
+from parsl.executors.high_throughput.messages import (
+    DONE,
+    MANAGER_LOST,
+    RAISED,
+    WORKER_LOST,
+    Answer,
+    Hold,
+    Managers,
+    ManagerView,
+    Payload,
+    Result,
+    Results,
+    Stop,
+    Submit,
+    Task,
+    Trouble,
+)
+from parsl.executors.high_throughput.segments import SegmentStore
+from parsl.executors.high_throughput.worker import LENGTH
+from parsl.executors.high_throughput.zmq_pipes import CommandClient, Pipe
+from parsl.serialize import facade
+
+if TYPE_CHECKING:
+    from parsl.executors.base import Call
+    from parsl.executors.high_throughput.interchange_config import InterchangeConfig
+    from parsl.executors.high_throughput.manager_selector import ManagerSelector
+    from parsl.loop import Loop
+
+logger = logging.getLogger(__name__)
+
+# How long the interchange may take to say that it listens.
+START_SECONDS = 60.0
+
+# How long it may take to end when told to.
+STOP_SECONDS = 5.0
+
+# Large buffers that are on their way at once; calls beyond wait with their arguments where the user has them.
+LARGEST_IN_FLIGHT = 512 * 2**20
+
+
+class InterchangeStartError(Exception):
+    """The interchange process did not start; the text says why."""
+
+
+class InterchangeClient:
+    """An interchange process and the calls that were given to it.
+
+    All methods but `start` and `shutdown` are called on the loop.
+
+    Args:
+        loop: the loop of this process.
+        label: the executor's label, for messages.
+        on_lost: called with an exception when the executor can go on no more.
+        on_monitoring: called with each monitoring message that workers send.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        label: str,
+        on_lost: Callable[[Exception], object],
+        on_monitoring: Callable[[bytes], object],
+    ) -> None:
+        self._loop = loop
+        self._label = label
+        self._on_lost = on_lost
+        self._on_monitoring = on_monitoring
+        self.store = SegmentStore()
+        self.calls: dict[int, Call] = {}
+        self.last_number = 0
+        self.managers: dict[str, ManagerView] = {}
+        self.blocks_seen: set[str] = set()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.after_flush: Callable[[], object] | None = None
+        self.commands = CommandClient(loop, self._send)
+        self._codec = messages.to_client()
+        self._outgoing: list[Task] = []
+        self._arguments: dict[int, Payload] = {}
+        self._large: deque[tuple[int, int, bytes, Any, Any]] = deque()
+        self._in_flight = 0
+        self._function_numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._function_counter = itertools.count(1)
+        self._new_functions: dict[int, bytes] = {}
+        self._dead_functions: deque[int] = deque()
+        self._pipe: Pipe | None = None
+        self._closing = False
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where the interchange finds this client."""
+        return f"ipc://{self.store.folder}/client"
+
+    def start(
+        self, command: Sequence[str], config: InterchangeConfig, selector: ManagerSelector, log_config: Any
+    ) -> int:
+        """Start the interchange and wait until it listens.
+
+        Returns:
+            The TCP port on which it listens for managers.
+
+        Raises:
+            InterchangeStartError: when it does not start; the text has its own words.
+        """
+        given = facade.serialize({"config": config, "selector": selector, "log_config": log_config}).partition(b"\n")[2]
+        errors_path = os.path.join(config.logdir, "interchange.stderr")
+        with open(errors_path, "wb") as errors:
+            try:
+                self.process = subprocess.Popen(
+                    list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+                )
+            except OSError as e:
+                msg = f"The interchange of executor {self._label} could not be started as {list(command)}: {e}"
+                raise InterchangeStartError(msg) from e
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(LENGTH.pack(len(given)) + given)
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            logger.debug("the interchange has ended before it read its configuration")
+        self._context = zmq.Context()
+        socket = self._context.socket(zmq.PAIR)
+        socket.set_hwm(0)
+        socket.bind(self.url)
+        answer = self._first_line()
+        if not answer.startswith("READY "):
+            socket.close(0)
+            self._context.term()
+            raise InterchangeStartError(self._why_not(answer, errors_path))
+        self._loop.call(self._connect, socket)
+        return int(answer.split()[1])
+
+    def _first_line(self) -> str:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(START_SECONDS):
+                self.process.kill()
+                return f"ERROR it did not get ready within {START_SECONDS:g} s"
+        # The line is written at once, so one read has it whole.
+        return os.read(self.process.stdout.fileno(), 65536).decode(errors="replace").strip()
+
+    def _why_not(self, answer: str, errors_path: str) -> str:
+        assert self.process is not None
+        self._close_process()
+        if answer.startswith("ERROR "):
+            reason = answer[len("ERROR ") :]
+        else:
+            with open(errors_path, encoding="utf-8", errors="replace") as file:
+                tail = file.read()[-2000:].strip()
+            reason = f"it ended with exit code {self.process.returncode}" + (f" and said:\n{tail}" if tail else "")
+        return f"The interchange of executor {self._label} did not start: {reason}"
+
+    def _connect(self, socket: zmq.Socket[bytes]) -> None:
+        assert self.process is not None
+        self._pipe = Pipe(self._loop, socket, self._received, self._flush)
+        # Nothing more is written there: its end is the end of the process.
+        self._loop.add_reader(self.process.stdout, self._interchange_ended)
+
+    def _interchange_ended(self) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        if os.read(self.process.stdout.fileno(), 4096):
+            return  # a print of a user's manager selector, which nobody waits for
+        self._loop.remove_reader(self.process.stdout)
+        if not self._closing:
+            code = self.process.wait()
+            from parsl.executors.high_throughput.worker_processes import cause_of_death
+
+            self.commands.close()
+            self._on_lost(InterchangeLost(self._label, cause_of_death(code)))
+
+    def shutdown(self) -> None:
+        """End the interchange, and close all that is open; from any thread, once."""
+        self._closing = True
+        if self._pipe is not None:
+            self._loop.call(self._disconnect)
+        if self.process is not None:
+            assert self.process.stdin is not None
+            # It ends by the message, or at the latest by the end of its standard input.
+            self.process.stdin.close()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                logger.warning(
+                    "The interchange of executor %s did not end within %g s and is killed", self._label, STOP_SECONDS
+                )
+                self.process.kill()
+            self._close_process()
+        self.store.close()
+
+    def _disconnect(self) -> None:
+        assert self.process is not None
+        assert self._pipe is not None
+        self._loop.remove_reader(self.process.stdout)
+        self._send(Stop())
+        self.commands.close()
+        self._pipe.close(linger=1000)
+        self._pipe = None
+        self._context.destroy(linger=1000)
+
+    def _close_process(self) -> None:
+        assert self.process is not None
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            try:
+                stream.close()
+            except BrokenPipeError:
+                logger.debug("the interchange had ended before its standard input was closed")
+        self.process.wait()
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def launch(self, call: Call) -> int:
+        """Send a call to the workers; its end is told to `call.done`.
+
+        Returns:
+            The call's number.
+
+        Raises:
+            SerializationError: when function or arguments cannot be packed.
+        """
+        function = self._number_of(call.func)
+        if function:
+            body, buffers = facade.pack_arguments(call.args, call.kwargs)
+        else:
+            body, buffers = facade.pack_apply_message(call.func, call.args, call.kwargs), []
+        number = self._new_number(call)
+        self._post(number, function, body, buffers, call.resource_specification or None)
+        return number
+
+    def launch_packed(self, call: Call, apply_message: bytes) -> int:
+        """Send a call that was packed by `pack_apply_message`; return its number."""
+        number = self._new_number(call)
+        self._post(number, 0, apply_message, [], call.resource_specification or None)
+        return number
+
+    def _new_number(self, call: Call) -> int:
+        self.last_number += 1
+        self.calls[self.last_number] = call
+        return self.last_number
+
+    def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
+        """Cancel a call that no manager has yet."""
+        number = call.executor_id
+        if number not in self.calls:
+            answer(False)
+            return
+        assert number is not None
+        # After all that is still to go out, so that the interchange knows the call.
+        self._flush()
+        self.commands.cancel(number, lambda found: answer(found is True))
+
+    def hold(self, manager: str) -> None:
+        """Have a manager given no further task."""
+        self._send(Hold(manager))
+
+    def fail_all(self, exception: Exception) -> None:
+        """End all calls with an exception."""
+        calls, self.calls = self.calls, {}
+        self._outgoing.clear()
+        self._large.clear()
+        for number, call in calls.items():
+            self._forget_arguments(number)
+            call.done(Error(exception))
+
+    def _post(self, number: int, function: int, body: bytes, buffers: Sequence[Any], resources: Any) -> None:
+        if not buffers and len(body) < 1024:
+            self._outgoing.append(Task(number, function, Payload(body), resources))
+        elif self._in_flight > LARGEST_IN_FLIGHT:
+            self._large.append((number, function, body, buffers, resources))
+        else:
+            self._post_large(number, function, body, buffers, resources)
+
+    def _post_large(self, number: int, function: int, body: bytes, buffers: Sequence[Any], resources: Any) -> None:
+        payload = self.store.payload(body, buffers)
+        if payload.segment is not None:
+            self._arguments[number] = payload
+            self._in_flight += sum(payload.segment.sizes)
+        self._outgoing.append(Task(number, function, payload, resources))
+
+    def _forget_arguments(self, number: int) -> None:
+        payload = self._arguments.pop(number, None)
+        if payload is None or payload.segment is None:
+            return
+        self.store.drop(payload)
+        self._in_flight -= sum(payload.segment.sizes)
+        while self._large and self._in_flight <= LARGEST_IN_FLIGHT:
+            waiting = self._large.popleft()
+            if waiting[0] in self.calls:
+                try:
+                    self._post_large(*waiting)
+                except OSError as e:
+                    self.calls.pop(waiting[0]).done(Error(e))
+
+    def _number_of(self, function: Callable[..., Any]) -> int:
+        """Return the function's number, packing it if it is new; 0 for one that cannot be kept by number."""
+        try:
+            number = self._function_numbers.get(function)
+        except TypeError:
+            return 0
+        if number is None:
+            body = facade.serialize(function)
+            number = next(self._function_counter)
+            try:
+                self._function_numbers[function] = number
+                weakref.finalize(function, self._dead_functions.append, number).atexit = False
+            except TypeError:
+                return 0
+            self._new_functions[number] = body
+        return number
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    def _send(self, message: Any) -> None:
+        if self._pipe is not None:
+            self._pipe.send([self._codec.encode(message)])
+
+    def _flush(self) -> None:
+        if self._outgoing or self._dead_functions:
+            tasks, self._outgoing = self._outgoing, []
+            functions, self._new_functions = self._new_functions, {}
+            dead = [self._dead_functions.popleft() for _ in range(len(self._dead_functions))]
+            self._send(Submit(tasks, functions, dead))
+            if self.after_flush is not None:
+                self.after_flush()
+
+    def _received(self, frames: list[bytes]) -> None:
+        message = self._codec.decode(frames[0])
+        if isinstance(message, Results):
+            for result in message.results:
+                self._ended(result)
+        elif isinstance(message, Managers):
+            for view in message.managers:
+                self.managers[view.manager] = view
+                self.blocks_seen.add(view.block_id)
+            for manager in message.gone:
+                self.managers.pop(manager, None)
+        elif isinstance(message, Answer):
+            self.commands.answered(message)
+        elif isinstance(message, Trouble):
+            ours, _, theirs = message.text.partition("; ")
+            self._on_lost(VersionMismatch(ours, theirs))
+        elif isinstance(message, messages.Monitoring):
+            self._on_monitoring(message.body)
+
+    def _ended(self, result: Result) -> None:
+        call = self.calls.pop(result.id, None)
+        if call is None:
+            logger.warning(
+                "A result for call %d of executor %s is dropped: no such call is open", result.id, self._label
+            )
+            self.store.drop(result.payload)
+            return
+        try:
+            outcome = self._outcome(result, call)
+        except Exception as e:  # noqa: BLE001 - what cannot be unpacked is the error of that one task
+            outcome = Error(e)
+        if result.payload.segment is not None:
+            self.store.drop(result.payload)
+        if self._arguments:
+            self._forget_arguments(result.id)
+        call.done(outcome)
+
+    def _outcome(self, result: Result, call: Call) -> Outcome:
+        if result.status <= RAISED:
+            body, buffers = self.store.open(result.payload)
+            value = facade.unpack(body, buffers)
+            if result.status == DONE:
+                return Value(value)
+            wrapper, where = value
+            exception = wrapper.get_exception()
+            _note(exception, f"in task {call.id} on {where}")
+            return Error(exception)
+        if result.status in (WORKER_LOST, MANAGER_LOST):
+            loss = messages.read_loss(result.payload)
+            if result.status == MANAGER_LOST:
+                return Error(ManagerLost(loss.what, loss.hostname))
+            lost = WorkerLost(int(loss.what), loss.hostname)
+            lost.cause = loss.cause
+            return Error(lost)
+        return Error(CancelledError(f"task {call.id} was cancelled"))
+
+
+def _note(exception: BaseException, text: str) -> None:
+    # Python 3.10 has no notes; there the line can still be read in the attribute that later releases print.
+    notes = getattr(exception, "__notes__", None)
+    exception.__notes__ = [*(notes or []), text]  # type: ignore[attr-defined]
+
+
+def interchange_command() -> list[str]:
+    """Return the command that starts an interchange with this very interpreter."""
+    return [sys.executable, "-m", "parsl.executors.high_throughput.interchange"]
+
+
+__all__ = ["InterchangeClient", "InterchangeStartError", "interchange_command"]

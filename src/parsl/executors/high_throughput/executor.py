@@ -1,0 +1,535 @@
+"""The pilot executor: tasks on worker processes of this machine, or of the nodes that a provider gets."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from parsl.executors.base import Call, FutureCall
+from parsl.executors.errors import BadStateException, ExecutorShutDownError, InvalidResourceSpecification
+from parsl.executors.high_throughput.manager_selector import ManagerSelector, RandomManagerSelector
+from parsl.executors.status_handling import BlockErrorHandler, BlockProviderExecutor
+from parsl.loop import Loop
+from parsl.providers.base import ExecutionProvider
+from parsl.representation import RepresentationMixin
+from parsl.usage_tracking.api import UsageInformation
+from parsl.validation import check_types
+
+if TYPE_CHECKING:
+    from parsl.data_provider.staging import Staging
+    from parsl.executors.high_throughput.client import InterchangeClient
+    from parsl.executors.high_throughput.messages import ManagerView
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_LAUNCH_CMD = (
+    "{python} -m parsl.executors.high_throughput.process_worker_pool {debug} {max_workers_per_node} -a {addresses} "
+    "-p {prefetch_capacity} -c {cores_per_worker} -m {mem_per_worker} --port={worker_port} --cert_dir {cert_dir} "
+    "--logdir={logdir} --block_id={{block_id}} --hb_period={heartbeat_period} {address_probe_timeout_string} "
+    "--hb_threshold={heartbeat_threshold} --drain_period={drain_period} --cpu-affinity {cpu_affinity} "
+    "{enable_mpi_mode} --mpi-launcher={mpi_launcher} --available-accelerators {accelerators}"
+)
+
+
+class HTEXFuture(Future):  # type: ignore[type-arg]
+    """The future of a call submitted directly to the executor.
+
+    Args:
+        task_id: number of the call in its executor, from 1.
+    """
+
+    def __init__(self, task_id: int) -> None:
+        super().__init__()
+        self.parsl_executor_task_id = task_id
+
+
+class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageInformation):
+    """Runs tasks on worker processes in blocks of nodes, through a pilot: thousands of tasks a second, on any provider.
+
+    On this side an *interchange* process holds the queue; in each node of a block a *manager* runs one *worker*
+    process for each task that the node can run at once. Without a provider, a `LocalProvider` runs one block on this
+    machine.
+
+    Args:
+        label: name of the executor.
+        provider: where blocks of nodes come from; None for a LocalProvider.
+        launch_cmd: template of the command that starts a manager; None for the package's own. Its fields are the
+            options of this class, `{addresses}`, `{worker_port}` (also `{task_port}`), `{logdir}`, `{cert_dir}`,
+            `{debug}` and, in double braces, `{{block_id}}`.
+        interchange_launch_cmd: command that starts the interchange, as a list of words; None for the package's own.
+        address: the address of this host that workers can reach; None offers all that there are.
+        worker_port: port on which managers connect; None takes a free one of `worker_port_range`.
+        worker_port_range: first port, and the one after the last.
+        interchange_port_range: kept for earlier configurations; the interchange listens for the client on a
+            file-system socket.
+        loopback_address: address of this host for itself; kept for earlier configurations, an IPv6 one makes the
+            interchange listen on IPv6 too.
+        storage_access: staging providers, or None for the default ones.
+        working_dir: folder into which files are staged.
+        worker_debug: log managers and workers at debug level.
+        cores_per_worker: cores of each worker; may be a fraction, to have more workers than cores.
+        mem_per_worker: gigabytes that each worker needs; None for no such limit.
+        max_workers_per_node: most workers on a node; None for no bound but the other limits.
+        cpu_affinity: how workers are pinned to cores: 'none', 'block', 'block-reverse', 'alternating' or 'list:0,1:2,3'.
+        available_accelerators: names of the accelerators of a node, or how many there are; each worker gets one.
+        prefetch_capacity: tasks that a node keeps in stock beyond what its workers run.
+        heartbeat_threshold: seconds of silence after which the other side is lost; more than `heartbeat_period`.
+        heartbeat_period: seconds between heartbeats.
+        drain_period: seconds after which a manager takes no more tasks, and ends when it has none; None for never.
+        poll_period: kept for earlier configurations; nothing is polled.
+        address_probe_timeout: seconds that a manager looks for the interchange; None for the default of 30.
+        worker_logdir_root: folder for logs of managers and workers, when the run folder cannot be reached from nodes.
+        manager_selector: in which order managers are offered tasks.
+        block_error_handler: see `BlockProviderExecutor`.
+        encrypted: encrypt and authenticate connections between nodes (CurveZMQ). Connections within this host are
+            file-system sockets in a private folder.
+        remote_monitoring_radio: how tasks send monitoring messages, or None for the executor's own connection.
+
+    Raises:
+        TypeError: when an argument is of a wrong type.
+        ValueError: when a value is out of its range.
+    """
+
+    radio_mode = "htex"
+    enable_mpi_mode: bool = False
+    mpi_launcher: str = "mpiexec"
+
+    @check_types
+    def __init__(
+        self,
+        label: str = "HighThroughputExecutor",
+        provider: ExecutionProvider | None = None,
+        launch_cmd: str | None = None,
+        interchange_launch_cmd: Sequence[str] | None = None,
+        address: str | None = None,
+        loopback_address: str = "127.0.0.1",
+        worker_ports: tuple[int, int] | None = None,
+        worker_port_range: tuple[int, int] | None = (54000, 55000),
+        interchange_port_range: tuple[int, int] | None = (55000, 56000),
+        storage_access: list[Staging] | None = None,
+        working_dir: str | None = None,
+        worker_debug: bool = False,
+        cores_per_worker: float = 1.0,
+        mem_per_worker: float | None = None,
+        max_workers_per_node: int | float | None = None,
+        cpu_affinity: str = "none",
+        available_accelerators: int | Sequence[str] = (),
+        prefetch_capacity: int = 0,
+        heartbeat_threshold: int = 120,
+        heartbeat_period: int = 30,
+        drain_period: int | None = None,
+        poll_period: int = 10,
+        address_probe_timeout: int | None = None,
+        worker_logdir_root: str | None = None,
+        manager_selector: ManagerSelector = RandomManagerSelector(),  # noqa: B008 - stateless
+        block_error_handler: bool | BlockErrorHandler = True,
+        encrypted: bool = True,
+        worker_port: int | None = None,
+        remote_monitoring_radio: Any = None,
+    ) -> None:
+        if provider is None:
+            from parsl.providers.local.local import LocalProvider
+
+            provider = LocalProvider()
+        BlockProviderExecutor.__init__(self, provider=provider, block_error_handler=block_error_handler)
+        self.label = label
+        self.launch_cmd = launch_cmd or DEFAULT_LAUNCH_CMD
+        self.interchange_launch_cmd = interchange_launch_cmd
+        self.address = address
+        self.loopback_address = loopback_address
+        self.worker_ports = worker_ports
+        self.worker_port = worker_port if worker_port is not None else worker_ports[0] if worker_ports else None
+        self.worker_port_range = worker_port_range
+        self.interchange_port_range = interchange_port_range
+        self.storage_access = storage_access
+        self.working_dir = working_dir
+        self.worker_debug = worker_debug
+        self.cores_per_worker = cores_per_worker
+        self.mem_per_worker = mem_per_worker
+        self.max_workers_per_node = math.inf if max_workers_per_node is None else max_workers_per_node
+        self.cpu_affinity = cpu_affinity
+        self.available_accelerators: list[str] = (
+            [str(i) for i in range(available_accelerators)]
+            if isinstance(available_accelerators, int)
+            else list(available_accelerators)
+        )
+        self.prefetch_capacity = prefetch_capacity
+        self.heartbeat_threshold = heartbeat_threshold
+        self.heartbeat_period = heartbeat_period
+        self.drain_period = drain_period
+        self.poll_period = poll_period
+        self.address_probe_timeout = address_probe_timeout
+        self.worker_logdir_root = worker_logdir_root
+        self.manager_selector = manager_selector
+        self.encrypted = encrypted
+        self.remote_monitoring_radio = remote_monitoring_radio
+        self.cert_dir: str | None = None
+        self.log_config: Any = None
+        # Set by the kernel; an executor that is used alone makes one of its own.
+        self.loop: Loop | None = None
+        self._own_loop: Loop | None = None
+        self._port: int | None = None
+        self._client: InterchangeClient | None = None
+        self._workers_per_node: float | None = None
+        self._launch_template: str | None = None
+        self._check_values()
+
+    def _check_values(self) -> None:
+        problems = {
+            "cores_per_worker": self.cores_per_worker <= 0 and "must be more than 0",
+            "mem_per_worker": self.mem_per_worker is not None and self.mem_per_worker <= 0 and "must be more than 0",
+            "max_workers_per_node": self.max_workers_per_node < 1 and "must be at least 1",
+            "prefetch_capacity": self.prefetch_capacity < 0 and "must be at least 0",
+            "heartbeat_period": self.heartbeat_period <= 0 and "must be more than 0",
+            "heartbeat_threshold": self.heartbeat_threshold <= self.heartbeat_period
+            and f"must be more than heartbeat_period ({self.heartbeat_period})",
+            "drain_period": self.drain_period is not None and self.drain_period <= 0 and "must be more than 0",
+            "worker_port_range": self.worker_port_range is not None
+            and not _is_port_range(self.worker_port_range)
+            and "must be two ports, the second larger",
+        }
+        for name, problem in problems.items():
+            if problem:
+                msg = f"HighThroughputExecutor: parameter '{name}' {problem}, but got {getattr(self, name)!r}"
+                raise ValueError(msg)
+        if self.worker_ports is not None:
+            warnings.warn(
+                "worker_ports is deprecated: managers use one port, worker_port", DeprecationWarning, stacklevel=4
+            )
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    @property
+    def logdir(self) -> str:
+        """Folder of the executor's logs."""
+        return os.path.join(self.run_dir, self.label)
+
+    @property
+    def worker_logdir(self) -> str:
+        """Folder of the logs of managers and workers."""
+        return os.path.join(self.worker_logdir_root, self.label) if self.worker_logdir_root else self.logdir
+
+    def start(self) -> None:
+        """Start the interchange and get ready to ask for blocks.
+
+        Raises:
+            InterchangeStartError: when the interchange cannot start, for example for want of a free port.
+        """
+        from parsl.executors.high_throughput.client import InterchangeClient, interchange_command
+        from parsl.executors.high_throughput.interchange_config import InterchangeConfig
+
+        if self.loop is None:
+            self.loop = self._own_loop = Loop(f"{self.label}-loop")
+            self._own_loop.start()
+        os.makedirs(self.logdir, exist_ok=True)
+        if self.encrypted:
+            from parsl.curvezmq import create_certificates
+
+            self.cert_dir = create_certificates(self.logdir)
+        client = InterchangeClient(self.loop, self.label, self.set_bad_state_and_fail_all, self._on_monitoring)
+        config = InterchangeConfig(
+            client_url=client.url,
+            manager_path=f"{client.store.folder}/managers",
+            address=self.address,
+            port=self.worker_port,
+            port_range=self.worker_port_range or (54000, 55000),
+            ipv6=":" in f"{self.loopback_address}{self.address}",
+            cert_dir=self.cert_dir,
+            segments=client.store.folder,
+            sys_path=_script_path(),
+            heartbeat_threshold=self.heartbeat_threshold,
+            logdir=os.path.abspath(self.logdir),
+        )
+        try:
+            self._port = client.start(
+                self.interchange_launch_cmd or interchange_command(), config, self.manager_selector, self.log_config
+            )
+        except BaseException:
+            client.store.close()
+            self._stop_own_loop()
+            raise
+        client.after_flush = self._check_demand
+        self._client = client
+        self.initialize_scaling()
+
+    def initialize_scaling(self) -> None:
+        """Compose the command that starts managers; the poller then asks for the first blocks."""
+        assert self._client is not None
+        fields = {
+            "python": shlex.quote(sys.executable),
+            "debug": "--debug" if self.worker_debug else "",
+            "max_workers_per_node": f"--max_workers_per_node={self.max_workers_per_node}"
+            if math.isfinite(self.max_workers_per_node)
+            else "",
+            "addresses": ",".join(self._addresses()),
+            "task_port": self._port,
+            "result_port": self._port,
+            "worker_port": self._port,
+            "logdir": shlex.quote(os.path.abspath(self.worker_logdir)),
+            "cert_dir": shlex.quote(self.cert_dir) if self.cert_dir else None,
+            "address_probe_timeout_string": f"--address_probe_timeout={self.address_probe_timeout}"
+            if self.address_probe_timeout
+            else "",
+            "enable_mpi_mode": "--enable_mpi_mode" if self.enable_mpi_mode else "",
+            "mpi_launcher": self.mpi_launcher,
+            "accelerators": " ".join(map(shlex.quote, self.available_accelerators)),
+            "block_id": "{block_id}",
+            "nodes_per_block": self._provider.nodes_per_block if self._provider is not None else 1,
+        }
+        fields["max_workers"] = fields["max_workers_per_node"]
+        for name in (
+            "prefetch_capacity",
+            "cores_per_worker",
+            "mem_per_worker",
+            "heartbeat_period",
+            "heartbeat_threshold",
+            "drain_period",
+            "poll_period",
+            "cpu_affinity",
+        ):
+            fields[name] = getattr(self, name)
+        command = self.launch_cmd.format(**fields)
+        if self.launch_cmd == DEFAULT_LAUNCH_CMD:
+            folder = self._client.store.folder
+            command += f" --local-path={folder}/managers --segments={folder}"
+        self._launch_template = command
+        logger.debug("Managers are started by: %s", command)
+
+    def _addresses(self) -> list[str]:
+        if self.address is not None:
+            return [self.address]
+        from parsl.addresses import get_all_addresses
+
+        return sorted(get_all_addresses())
+
+    def _get_launch_command(self, block_id: str) -> str:
+        if self._launch_template is None:
+            self.initialize_scaling()
+        assert self._launch_template is not None
+        return self._launch_template.format(block_id=block_id)
+
+    def shutdown(self, timeout: float = 10.0) -> None:
+        """End all blocks and the interchange; tasks that have not ended get ExecutorShutDownError.
+
+        Args:
+            timeout: kept for earlier callers; each step has a bound of its own.
+        """
+        del timeout
+        client, self._client = self._client, None
+        if client is None:
+            return
+        client.shutdown()
+        with self._blocks_lock:
+            live = [b for b, block in self._blocks.items() if block.job_id and not block.status.terminal]
+        self.cancel_blocks(live)
+        assert self.loop is not None
+        self.loop.call(client.fail_all, ExecutorShutDownError(self.label))
+        self._stop_own_loop()
+
+    def _stop_own_loop(self) -> None:
+        if self._own_loop is not None:
+            self._own_loop.stop()
+            self._own_loop.join()
+            self._own_loop = self.loop = None
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def validate_resource_spec(self, resource_specification: dict[str, Any]) -> None:
+        """Raise InvalidResourceSpecification unless the specification holds at most a numeric `priority`."""
+        if not resource_specification:
+            return
+        unknown = set(resource_specification) - {"priority"}
+        if unknown:
+            raise InvalidResourceSpecification(unknown, f"Executor {self.label} knows only 'priority'.")
+        if not isinstance(resource_specification["priority"], (int, float)):
+            raise InvalidResourceSpecification({"priority"}, "It must be a number; tasks with a lower one run first.")
+
+    def launch(self, call: Call) -> None:
+        """Run a call on a worker and tell its end to `call.done`; on the loop."""
+        if call.resource_specification:
+            self.validate_resource_spec(call.resource_specification)
+        call.executor_id = self._open_client().launch(call)
+
+    def submit(
+        self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Future[Any]:
+        """Run `func(*args, **kwargs)` on a worker, for callers that use the executor without a kernel.
+
+        Raises:
+            SerializationError: when function or arguments cannot be packed.
+        """
+        self.validate_resource_spec(resource_specification)
+        client = self._open_client()
+        future = HTEXFuture(0)
+        call = FutureCall(func, args, kwargs, resource_specification, future)
+        future.parsl_executor_task_id = call.executor_id = self._on_loop(client.launch, call)
+        return future
+
+    def submit_payload(self, context: dict[str, Any], buffer: bytes) -> HTEXFuture:
+        """Run a call that was packed by `parsl.serialize.pack_apply_message`.
+
+        Args:
+            context: `{'resource_spec': {...}}` as the resource specification of the call; other entries are ignored.
+            buffer: the packed call.
+        """
+        resources = context.get("resource_spec") or {}
+        client = self._open_client()
+        future = HTEXFuture(0)
+        call = FutureCall(_packed, (), {}, resources, future)
+        future.parsl_executor_task_id = self._on_loop(client.launch_packed, call, buffer)
+        return future
+
+    def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
+        """Cancel a call that no node has taken yet."""
+        if self._client is None:
+            answer(False)
+        else:
+            self._client.cancel(call, answer)
+
+    def _open_client(self) -> InterchangeClient:
+        if self._bad_state is not None:
+            raise BadStateException(self, self._bad_state)
+        if self._client is None:
+            raise ExecutorShutDownError(self.label)
+        return self._client
+
+    def _on_loop(self, function: Callable[..., Any], *args: Any) -> Any:
+        assert self.loop is not None
+        return self.loop.call(function, *args)
+
+    def _fail_all(self, exception: Exception) -> None:
+        if self._client is not None and self.loop is not None:
+            self.loop.post(self._client.fail_all, exception)
+
+    @property
+    def tasks(self) -> Mapping[Any, Future[Any]]:
+        """The futures of calls that have not ended, by their numbers."""
+        calls: Mapping[int, Any] = {} if self._client is None else dict(self._client.calls)
+        return {number: getattr(call, "future", None) or call.app_fu for number, call in calls.items()}
+
+    @property
+    def _task_counter(self) -> int:
+        """The number of the newest call."""
+        return 0 if self._client is None else self._client.last_number
+
+    def outstanding(self) -> int:
+        """Return how many calls have been submitted and have not ended."""
+        return 0 if self._client is None else len(self._client.calls)
+
+    def _check_demand(self) -> None:
+        if self.demand_changed is not None:
+            self.demand_changed()
+
+    # -- managers ------------------------------------------------------------------------------------------------
+
+    def connected_managers(self) -> list[dict[str, Any]]:
+        """Return what the interchange knows of its managers: for each a dict with `manager`, `block_id`,
+        `worker_count`, `tasks`, `idle_duration` (seconds), `active`, `draining`, `parsl_version`, `python_version`,
+        `hostname`, `process_id`.
+        """  # noqa: D205 - one sentence
+        return [{k: v for k, v in m.items() if k != "packages"} for m in self._manager_views()]
+
+    def connected_managers_packages(self) -> dict[str, dict[str, str]]:
+        """Return the versions of packages that each manager has loaded, by manager."""
+        return {m["manager"]: m["packages"] for m in self._manager_views()}
+
+    def _manager_views(self) -> list[dict[str, Any]]:
+        import msgspec
+
+        from parsl.executors.high_throughput.messages import ManagerView
+
+        if self._client is None:
+            return []
+        answer = self._client.commands.run("MANAGERS")
+        return [msgspec.structs.asdict(msgspec.convert(m, ManagerView)) for m in answer]
+
+    def connected_blocks(self) -> list[str]:
+        """Return the numbers of all blocks that have connected, also of those that have ended since."""
+        return [] if self._client is None else sorted(self._client.blocks_seen)
+
+    @property
+    def connected_workers(self) -> int:
+        """How many workers the connected managers have."""
+        return 0 if self._client is None else sum(m.worker_count for m in list(self._client.managers.values()))
+
+    def hold_worker(self, worker_id: str) -> None:
+        """Have a manager (by its identity) given no further task."""
+        if self._client is not None and self.loop is not None:
+            self.loop.post(self._client.hold, worker_id)
+
+    def _has_been_connected(self, block_id: str) -> bool:
+        return self._client is not None and block_id in self._client.blocks_seen
+
+    @property
+    def workers_per_node(self) -> int | float:
+        """How many tasks a node runs at once: what a manager has said, or else what the configuration allows."""
+        views: list[ManagerView] = [] if self._client is None else list(self._client.managers.values())
+        if views:
+            return views[0].worker_count
+        known = [self.max_workers_per_node]
+        cores = getattr(self._provider, "cores_per_node", None)
+        if cores:
+            known.append(math.floor(cores / self.cores_per_worker))
+        memory = getattr(self._provider, "mem_per_node", None)
+        if memory and self.mem_per_worker:
+            known.append(math.floor(memory / self.mem_per_worker))
+        if self.available_accelerators:
+            known.append(len(self.available_accelerators))
+        least = min(known)
+        return max(1, int(least)) if math.isfinite(least) else 1
+
+    def scale_in(self, blocks: int, max_idletime: float | None = None) -> list[str]:
+        """Give back blocks: those that never connected first, then the longest idle.
+
+        Args:
+            blocks: how many.
+            max_idletime: seconds that all managers of a block must have been idle; None gives back busy ones too.
+
+        Returns:
+            The numbers of the blocks given back.
+        """
+        idle: dict[str, float] = {}
+        for m in self.connected_managers():
+            seconds = m["idle_duration"] if not m["tasks"] else 0.0
+            idle[m["block_id"]] = min(seconds, idle.get(m["block_id"], math.inf))
+        with self._blocks_lock:
+            live = [b for b, block in self._blocks.items() if block.job_id and not block.status.terminal]
+        unconnected = [b for b in reversed(live) if b not in idle]
+        connected = sorted((b for b in live if b in idle), key=lambda b: -idle[b])
+        if max_idletime is not None:
+            connected = [b for b in connected if idle[b] > max_idletime]
+        chosen = (unconnected + connected)[:blocks]
+        for manager in self.connected_managers():
+            if manager["block_id"] in chosen:
+                self.hold_worker(manager["manager"])
+        return self.cancel_blocks(chosen)
+
+    # -- the rest ------------------------------------------------------------------------------------------------
+
+    def _on_monitoring(self, body: bytes) -> None:
+        if self.monitoring_messages is not None:
+            self.monitoring_messages.put(body)
+
+    def get_usage_information(self) -> dict[str, Any]:
+        """Say what usage tracking may tell of this executor."""
+        return {"mpi": self.enable_mpi_mode}
+
+
+def _packed() -> None:
+    """Stand in for the function of a call that came packed."""
+
+
+def _is_port_range(ports: tuple[int, int]) -> bool:
+    return 0 < ports[0] < ports[1] <= 65536
+
+
+def _script_path() -> list[str]:
+    """Return this process's module search path as absolute folders: the script's own folder is the first of it."""
+    return [os.path.abspath(p) for p in sys.path]

@@ -1,0 +1,85 @@
+"""What the interchange knows of one manager."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parsl.executors.high_throughput.messages import ManagerView, Register
+
+
+class ManagerRecord:
+    """One registered manager; readable also as a mapping, as selectors written for earlier releases do.
+
+    Attributes:
+        identity: the manager's address on the interchange's socket.
+        about: what it said of itself.
+        tasks: numbers of the calls that it has.
+        credit: how many calls it wants to have at once.
+        functions: numbers of the functions that it has been sent.
+        active: whether it may be given calls.
+        draining: whether it is on its way out.
+        last_heartbeat: when it was last heard of.
+        idle_since: since when it has no call, or None.
+    """
+
+    __slots__ = (
+        "about",
+        "active",
+        "credit",
+        "draining",
+        "functions",
+        "identity",
+        "idle_since",
+        "last_heartbeat",
+        "tasks",
+    )
+
+    def __init__(self, identity: bytes, about: Register, now: float) -> None:
+        self.identity = identity
+        self.about = about
+        self.tasks: set[int] = set()
+        self.credit = about.capacity
+        self.functions: set[int] = set()
+        self.active = True
+        self.draining = False
+        self.last_heartbeat = now
+        self.idle_since: float | None = now
+
+    @property
+    def free(self) -> int:
+        """How many calls it would take now."""
+        return self.credit - len(self.tasks) if self.active else 0
+
+    @property
+    def block_id(self) -> str:
+        """The block that it runs in."""
+        return self.about.block_id
+
+    def view(self, now: float) -> ManagerView:
+        """Describe the manager to the client."""
+        about = self.about
+        return ManagerView(
+            manager=self.identity.decode(errors="replace"),
+            block_id=about.block_id,
+            worker_count=about.workers,
+            tasks=len(self.tasks),
+            idle_duration=0.0 if self.idle_since is None else now - self.idle_since,
+            active=self.active,
+            draining=self.draining,
+            parsl_version=about.parsl_version,
+            python_version=about.python_version,
+            hostname=about.hostname,
+            process_id=about.pid,
+            capacity=about.capacity,
+            packages=about.packages,
+        )
+
+    def __getitem__(self, key: str) -> Any:
+        if hasattr(self, key):
+            return getattr(self, key)
+        if key in ("worker_count", "max_capacity"):
+            return self.about.workers if key == "worker_count" else self.credit
+        try:
+            return getattr(self.about, key)
+        except AttributeError:
+            raise KeyError(key) from None

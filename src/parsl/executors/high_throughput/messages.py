@@ -1,0 +1,327 @@
+"""Every message of the pilot: between client, interchange, managers and workers.
+
+Messages are msgspec Structs written as msgpack arrays with a number for a tag. Bodies (packed functions, arguments,
+results) are opaque bytes that only client and worker open: nothing on the way unpickles anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar, Union
+
+import msgspec
+
+# Raised when a message changes its form; the interchange takes managers whose number lies in its range.
+PROTOCOL_VERSION = 1
+OLDEST_PROTOCOL = 1
+
+
+class Segment(msgspec.Struct, array_like=True, frozen=True):
+    """Large buffers that lie in a file of the node's segment store (see `segments`), one behind the other.
+
+    Attributes:
+        name: the file's name in the store; empty while the buffers travel as frames of the message.
+        sizes: bytes of each buffer.
+        writable: for each buffer, whether the object made of it must own memory that can be written.
+    """
+
+    name: str
+    sizes: list[int]
+    writable: list[bool]
+
+
+class Payload(msgspec.Struct, array_like=True, frozen=True):
+    """A packed object: its body here, or in front of the buffers in the segment when `body` is empty."""
+
+    body: bytes
+    segment: Segment | None = None
+
+
+class Task(msgspec.Struct, array_like=True, frozen=True):
+    """One call on its way to a worker.
+
+    Attributes:
+        id: number of the call in its executor.
+        function: number of the function, whose body went before; 0 when `payload` is a whole apply message.
+        payload: the packed arguments.
+        resources: the resource specification, or None.
+    """
+
+    id: int
+    function: int
+    payload: Payload
+    resources: dict[str, Any] | None = None
+
+
+# How a call ended, as far as those on the way need to know.
+DONE, RAISED, WORKER_LOST, MANAGER_LOST, CANCELLED = range(5)
+
+
+class Result(msgspec.Struct, array_like=True, frozen=True):
+    """The end of one call.
+
+    Attributes:
+        id: number of the call.
+        status: DONE, RAISED, WORKER_LOST, MANAGER_LOST or CANCELLED.
+        payload: the packed result or exception; for a loss, an encoded `Loss`.
+        seconds: how long the call ran in its worker.
+    """
+
+    id: int
+    status: int
+    payload: Payload
+    seconds: float = 0.0
+
+
+class Loss(msgspec.Struct, array_like=True, frozen=True):
+    """What the result of a lost call says in place of a packed object."""
+
+    what: str
+    hostname: str
+    cause: str = ""
+
+
+def lost(task_id: int, status: int, loss: Loss) -> Result:
+    """Make the result of a call that was lost with its worker or manager."""
+    return Result(task_id, status, Payload(msgspec.msgpack.encode(loss)))
+
+
+def read_loss(payload: Payload) -> Loss:
+    """Read what was lost."""
+    return msgspec.msgpack.decode(payload.body, type=Loss)
+
+
+class _Message(msgspec.Struct, array_like=True, tag=True):
+    pass
+
+
+# -- client to interchange ---------------------------------------------------------------------------------------------
+
+
+class Submit(_Message, tag=1):
+    """Calls to run; `functions` are bodies not sent before, `forget` numbers of functions that are gone."""
+
+    tasks: list[Task]
+    functions: dict[int, bytes]
+    forget: list[int]
+
+
+class Hold(_Message, tag=2):
+    """Give a manager no further task."""
+
+    manager: str
+
+
+class Cancel(_Message, tag=3):
+    """Drop a call if no manager has it yet; answered by `Answer` with a truth value."""
+
+    query: int
+    task: int
+
+
+class Query(_Message, tag=4):
+    """Ask the interchange for something by name; answered by `Answer`."""
+
+    query: int
+    what: str
+
+
+class Stop(_Message, tag=5):
+    """End, and tell all managers to end."""
+
+
+# -- interchange to client ---------------------------------------------------------------------------------------------
+
+
+class Ready(_Message, tag=6):
+    """The interchange listens for managers on this TCP port."""
+
+    port: int
+
+
+class Results(_Message, tag=7):
+    """Ends of calls; from a manager, also how many more calls it wants (`credit`, absolute)."""
+
+    results: list[Result]
+    credit: int = 0
+
+
+class Managers(_Message, tag=8):
+    """Managers that came or changed, and the identities of those that went."""
+
+    managers: list[ManagerView]
+    gone: list[str]
+
+
+class Answer(_Message, tag=9):
+    """The answer to a `Query` or `Cancel`."""
+
+    query: int
+    body: Any
+
+
+class Trouble(_Message, tag=10):
+    """Something that the executor must know: `kind` is 'version' (a manager of another version was refused)."""
+
+    kind: str
+    text: str
+
+
+class Monitoring(_Message, tag=11):
+    """A monitoring message of a worker, passed on unread."""
+
+    body: bytes
+
+
+# -- manager to interchange --------------------------------------------------------------------------------------------
+
+
+class Register(_Message, tag=12):
+    """A manager presents itself."""
+
+    protocol: int
+    block_id: str
+    hostname: str
+    workers: int
+    capacity: int
+    python_version: str
+    parsl_version: str
+    segments: str
+    token: str
+    pid: int
+    drain_at: float | None = None
+    packages: dict[str, str] = {}
+
+
+class Heartbeat(_Message, tag=13):
+    """Still here."""
+
+
+class Draining(_Message, tag=14):
+    """The manager wants no further task, ends when it has none, and says so with the last."""
+
+
+# -- interchange to manager --------------------------------------------------------------------------------------------
+
+
+class Registered(_Message, tag=15):
+    """The manager is taken in; what its workers need to look like the user's script."""
+
+    sys_path: list[str]
+    shares_segments: bool
+    segments: str
+
+
+class Tasks(_Message, tag=16):
+    """Calls to run, with the bodies of functions that this manager has not been sent before."""
+
+    tasks: list[Task]
+    functions: dict[int, bytes]
+    forget: list[int]
+
+
+class Drained(_Message, tag=17):
+    """The interchange has nothing more for a draining manager, which may end."""
+
+
+class Refused(_Message, tag=18):
+    """The manager cannot be taken in, and must end."""
+
+    reason: str
+
+
+# -- manager and worker ------------------------------------------------------------------------------------------------
+
+
+class Setup(_Message, tag=19):
+    """The first message to a worker: what it needs to look like the user's script, and where things lie."""
+
+    sys_path: list[str]
+    segments: str
+    functions: str
+    claims: str
+    slot: int
+
+
+class WorkerReady(_Message, tag=20):
+    """A worker has started and takes tasks."""
+
+
+class WorkerDone(_Message, tag=21):
+    """A worker has ended a call."""
+
+    result: Result
+
+
+# -- described to the client -------------------------------------------------------------------------------------------
+
+
+class ManagerView(msgspec.Struct, array_like=True):
+    """What the client is told of a manager; the fields are the entries of `connected_managers()`."""
+
+    manager: str
+    block_id: str
+    worker_count: int
+    tasks: int
+    idle_duration: float
+    active: bool
+    draining: bool
+    parsl_version: str
+    python_version: str
+    hostname: str
+    process_id: int
+    capacity: int
+    packages: dict[str, str] = {}
+
+
+FromClient = Union[Submit, Hold, Cancel, Query, Stop]
+ToClient = Union[Ready, Results, Managers, Answer, Trouble, Monitoring]
+FromManager = Union[Register, Results, Heartbeat, Draining, Monitoring]
+ToManager = Union[Registered, Tasks, Heartbeat, Drained, Refused, Stop]
+
+FromWorker = Union[WorkerReady, WorkerDone, Monitoring]
+
+M = TypeVar("M")
+
+
+class Codec(Generic[M]):
+    """Writes messages, and reads those of one direction.
+
+    Args:
+        kinds: union of the message classes that may be read.
+    """
+
+    def __init__(self, kinds: Any) -> None:
+        self._decoder = msgspec.msgpack.Decoder(kinds)
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def encode(self, message: Any) -> bytes:
+        """Return the bytes of a message."""
+        return self._encoder.encode(message)
+
+    def decode(self, data: Any) -> M:
+        """Return the message in `data`.
+
+        Raises:
+            msgspec.DecodeError: when it is none of this direction.
+        """
+        return self._decoder.decode(data)  # type: ignore[no-any-return]
+
+
+def from_client() -> Codec[FromClient]:
+    """Codec of what the client sends."""
+    return Codec(FromClient)
+
+
+def to_client() -> Codec[ToClient]:
+    """Codec of what the client receives."""
+    return Codec(ToClient)
+
+
+def from_manager() -> Codec[FromManager]:
+    """Codec of what managers send."""
+    return Codec(FromManager)
+
+
+def to_manager() -> Codec[ToManager]:
+    """Codec of what managers receive."""
+    return Codec(ToManager)

@@ -1,0 +1,183 @@
+"""The brain of a manager: which task goes to the node's workers, and what becomes of those that were there.
+
+All workers of a node read their tasks from one mailbox, so an idle worker never waits for the manager's decision and
+no task waits behind a slow one. The pool decides how much lies in the mailbox, knows (by the workers' claims) who runs
+what, and finds out which task a dead worker took with it. It is a plain object: no socket, no process, no clock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+from parsl.executors.high_throughput.messages import WORKER_LOST, Loss, Result, Task, lost
+
+logger = logging.getLogger(__name__)
+
+# Bounds of how many calls a manager wants to have for each worker.
+_MAX_DEPTH = 256
+
+# How much work, in round trips to the interchange, a node keeps in stock.
+_ROUND_TRIPS = 4
+
+# Weight of a new measurement in a moving average.
+_WEIGHT = 0.05
+
+
+class Hands(Protocol):
+    """What the pool asks of the manager."""
+
+    def give(self, task: Task) -> bool:
+        """Put a task into the mailbox; False when there is no room."""
+
+    def take_back(self) -> list[int]:
+        """Empty the mailbox and return the numbers of the tasks that no worker has taken."""
+
+    def claims(self) -> dict[int, int]:
+        """Return for each live worker's slot the number of the task that it took last."""
+
+    def start_worker(self, slot: int) -> None:
+        """Start a worker process for a slot."""
+
+
+class Pool:
+    """Workers, tasks and credit of one node.
+
+    Args:
+        hands: what carries out the pool's decisions.
+        slots: numbers of the workers.
+        prefetch: calls that the node wants in stock beyond what speed asks for.
+        hostname: the node's name, for errors.
+    """
+
+    def __init__(self, hands: Hands, slots: Iterable[int], prefetch: int, hostname: str) -> None:
+        self._hands = hands
+        self._slots = set(slots)
+        self._prefetch = prefetch
+        self._hostname = hostname
+        self._tasks: dict[int, Task] = {}
+        self._backlog: deque[Task] = deque()
+        self._suspects: dict[int, Loss] = {}
+        self._results: list[Result] = []
+        self._ready: set[int] = set()
+        self._service_time: float | None = None
+        self.round_trip = 0.001
+        self.draining = False
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def add(self, tasks: list[Task]) -> None:
+        """Tasks came from the interchange."""
+        for task in tasks:
+            self._tasks[task.id] = task
+        self._backlog.extend(tasks)
+        self.fill()
+
+    def fill(self) -> None:
+        """Put into the mailbox what it holds; to be called again when it has room again."""
+        backlog = self._backlog
+        while backlog and self._hands.give(backlog[0]):
+            backlog.popleft()
+
+    def worker_ready(self, slot: int) -> None:
+        """A worker has started."""
+        self._ready.add(slot)
+
+    def done(self, result: Result) -> None:
+        """A worker has ended a call."""
+        if self._tasks.pop(result.id, None) is None:
+            return  # given up as lost before
+        self._suspects.pop(result.id, None)
+        self._results.append(result)
+        seconds = result.seconds
+        known = self._service_time
+        self._service_time = seconds if known is None else known + _WEIGHT * (seconds - known)
+
+    def worker_gone(self, slot: int, claimed: int, cause: str) -> bool:
+        """A worker process has ended.
+
+        Args:
+            slot: its number.
+            claimed: the task that it took last, 0 for none.
+            cause: how it ended, in words.
+
+        Returns:
+            Whether `settle_suspects` is to be called a little later: the worker may have died between taking a task
+            and claiming it.
+        """
+        self._ready.discard(slot)
+        loss = Loss(str(slot), self._hostname, cause)
+        if claimed in self._tasks:
+            self._lose(claimed, loss)
+        else:
+            self._suspect(loss)
+        if not self.draining:
+            self._hands.start_worker(slot)
+        return bool(self._suspects)
+
+    def settle_suspects(self) -> None:
+        """Give up tasks that nobody has: taken from the mailbox by a worker that died before it could claim them."""
+        claims = set(self._hands.claims().values())
+        suspects, self._suspects = self._suspects, {}
+        for task_id, loss in suspects.items():
+            if task_id in self._tasks and task_id not in claims:
+                self._lose(task_id, loss)
+
+    def drain(self) -> None:
+        """Start no worker anew: the node is about to end."""
+        self.draining = True
+
+    # -- what the manager reports --------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether no task is here."""
+        return not self._tasks
+
+    @property
+    def outstanding(self) -> int:
+        """How many tasks are here."""
+        return len(self._tasks)
+
+    @property
+    def ready_slots(self) -> set[int]:
+        """The slots whose workers take tasks."""
+        return self._ready
+
+    def take_results(self) -> list[Result]:
+        """Return the ends of calls not reported yet, and forget them."""
+        results, self._results = self._results, []
+        return results
+
+    @property
+    def credit(self) -> int:
+        """How many calls the node wants to have at once.
+
+        One for each worker, more by the prefetch, and for short calls as many as are done in a few round trips.
+        """
+        depth = 1
+        if self._service_time is not None:
+            depth = int(1 + _ROUND_TRIPS * self.round_trip / max(self._service_time, 1e-6))
+        return len(self._slots) * min(depth, _MAX_DEPTH) + self._prefetch
+
+    # -- insides -------------------------------------------------------------------------------------------------
+
+    def _lose(self, task_id: int, loss: Loss) -> None:
+        del self._tasks[task_id]
+        self._results.append(lost(task_id, WORKER_LOST, loss))
+
+    def _suspect(self, loss: Loss) -> None:
+        """Note the tasks that may have been lost unclaimed: neither here, nor in the mailbox, nor claimed."""
+        here = {t.id for t in self._backlog} | set(self._hands.claims().values())
+        if len(here) >= len(self._tasks):
+            return
+        back = self._hands.take_back()
+        here.update(back)
+        # What was taken back goes to the front, in the order in which it had been given.
+        self._backlog.extendleft(reversed([self._tasks[i] for i in back if i in self._tasks]))
+        for task_id in self._tasks:
+            if task_id not in here:
+                self._suspects[task_id] = loss
+        self.fill()

@@ -1,0 +1,205 @@
+"""One worker: takes a call from the node's mailbox, makes it, answers; one after another, in one thread.
+
+Started by the manager as `python -m parsl.executors.high_throughput.worker MAILBOX_FD ANSWER_FD`. It loads as little
+as it can: no zmq, no dataflow, no configuration.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import mmap
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from parsl.executors.high_throughput import messages
+from parsl.executors.high_throughput.messages import (
+    DONE,
+    RAISED,
+    Codec,
+    FromWorker,
+    Payload,
+    Result,
+    Setup,
+    Task,
+    WorkerDone,
+    WorkerReady,
+)
+from parsl.executors.high_throughput.segments import SegmentStore
+from parsl.serialize import facade
+from parsl.serialize.errors import SerializationError
+
+logger = logging.getLogger(__name__)
+
+LENGTH = struct.Struct("<I")
+CLAIM = struct.Struct("<q")
+
+# A task in the mailbox is at most this long; what is longer lies in a segment.
+LARGEST_LETTER = 128 * 1024
+
+# Functions kept ready to be called.
+_KEPT_FUNCTIONS = 512
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Functions:
+    """The functions of tasks, read from the node's folder when they are first called."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._loaded: OrderedDict[int, Callable[..., Any]] = OrderedDict()
+
+    def __getitem__(self, number: int) -> Callable[..., Any]:
+        function = self._loaded.get(number)
+        if function is None:
+            with open(f"{self._folder}{number}", "rb") as file:
+                function = facade.deserialize(file.read())
+            self._loaded[number] = function
+            if len(self._loaded) > _KEPT_FUNCTIONS:
+                self._loaded.popitem(last=False)
+        return function
+
+
+class Worker:
+    """The life of a worker between its two sockets.
+
+    Args:
+        mailbox: shared with the node's other workers: each message is one task for whoever reads it.
+        answers: this worker's own stream to the manager.
+    """
+
+    def __init__(self, mailbox: socket.socket, answers: socket.socket) -> None:
+        self._mailbox = mailbox
+        self._answers = answers
+        self._codec: Codec[FromWorker] = messages.Codec(Task)
+        self._setup_codec: Codec[Setup] = messages.Codec(Setup)
+
+    def run(self) -> None:
+        """Serve until the manager is gone."""
+        setup = self._setup_codec.decode(receive(self._answers))
+        sys.path.extend(p for p in setup.sys_path if p not in sys.path)
+        self._store = SegmentStore(setup.segments)
+        self._functions = Functions(setup.functions)
+        with open(setup.claims, "r+b") as file:
+            claims = mmap.mmap(file.fileno(), 0)
+        at = setup.slot * CLAIM.size
+        self._send(WorkerReady())
+        decode, read, claim = self._codec.decode, self._mailbox.recv, CLAIM.pack_into
+        while True:
+            letter = read(LARGEST_LETTER)
+            if not letter:
+                return
+            task: Any = decode(letter)
+            claim(claims, at, task.id)
+            self._send(WorkerDone(self._serve(task)))
+
+    def _serve(self, task: Task) -> Result:
+        started = time.perf_counter()
+        try:
+            function, args, kwargs = self._open(task)
+            value = function(*args, **kwargs)
+            body, buffers = facade.pack_result(value)
+            status = DONE
+        except Exception as e:  # noqa: BLE001 - whatever the task raises is its result
+            body, buffers = pack_exception(e)
+            status = RAISED
+        try:
+            payload = self._store.payload(body, buffers)
+        except OSError as e:
+            body, _ = pack_exception(e)
+            status, payload = RAISED, Payload(body)
+        return Result(task.id, status, payload, time.perf_counter() - started)
+
+    def _open(self, task: Task) -> tuple[Callable[..., Any], Any, Any]:
+        if not task.payload.segment:
+            body, buffers = task.payload.body, ()
+        else:
+            body, buffers = self._store.open(task.payload)  # type: ignore[assignment]
+        if not task.function:
+            function, args, kwargs = facade.unpack_apply_message(body)
+            return function, args, kwargs
+        args, kwargs = facade.unpack(body, buffers)
+        return self._functions[task.function], args, kwargs
+
+    def _send(self, message: FromWorker) -> None:
+        data = self._codec.encode(message)
+        self._answers.sendall(LENGTH.pack(len(data)) + data)
+
+
+def pack_exception(exception: BaseException) -> tuple[bytes, list[Any]]:
+    """Pack an exception with its traceback, less the frames of the worker itself."""
+    from parsl.app.errors import RemoteExceptionWrapper
+
+    if isinstance(exception, SerializationError):
+        logger.info("A result could not be packed: %s", exception)
+    traceback = exception.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
+        traceback = traceback.tb_next
+    wrapper = RemoteExceptionWrapper(type(exception), exception, traceback)
+    return facade.pack((wrapper, where_am_i()), "the exception")
+
+
+def where_am_i() -> str:
+    """Say in words where this worker runs, for the errors of its tasks."""
+    env = os.environ
+    return (
+        f"host {socket.gethostname()}, block {env.get('PARSL_WORKER_BLOCK_ID')}, worker {env.get('PARSL_WORKER_RANK')} "
+        f"(process {os.getpid()}); log: {env.get('PARSL_WORKER_LOGDIR')}"
+    )
+
+
+def receive(stream: socket.socket) -> bytes:
+    """Read one length-prefixed message; empty when the other side is gone."""
+    size = LENGTH.unpack(_exactly(stream, LENGTH.size) or bytes(LENGTH.size))[0]
+    return _exactly(stream, size)
+
+
+def _exactly(stream: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = stream.recv(size - len(data))
+        if not part:
+            return b""
+        data += part
+    return data
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent ends, where the kernel can (Linux)."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent or parent == 1:
+            sys.exit("the manager is gone")
+
+
+def main() -> None:
+    """Run a worker on the sockets whose descriptors the command line names."""
+    mailbox, answers = (socket.socket(fileno=int(fd)) for fd in sys.argv[1:3])
+    for s in (mailbox, answers):
+        s.set_inheritable(False)
+    cores = os.environ.get("PARSL_WORKER_CORES")
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [int(c) for c in cores.split(",")])
+    die_with_parent()
+    # What runs in the worker must not find the worker's own command line, nor take its module for the user's script.
+    sys.argv = [""]
+    try:
+        Worker(mailbox, answers).run()
+    except (BrokenPipeError, ConnectionResetError):
+        logger.info("the manager is gone")
+
+
+if __name__ == "__main__":
+    # Run under its real name, so that nothing of it lives in `__main__`.
+    from parsl.executors.high_throughput.worker import main as _main
+
+    _main()

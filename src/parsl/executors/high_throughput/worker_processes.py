@@ -1,0 +1,165 @@
+"""The worker processes of a manager: their sockets, their mailbox, their deaths."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from parsl.executors.high_throughput.messages import Setup, Task, to_manager
+from parsl.executors.high_throughput.worker import CLAIM, LARGEST_LETTER, LENGTH
+
+logger = logging.getLogger(__name__)
+
+# Message boundaries and, with SEQPACKET, an end of file when the manager is gone. Where there is none (macOS),
+# datagrams have the boundaries, and workers notice the end at their own stream.
+MAILBOX = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
+
+_MAILBOX_BYTES = 4 * 1024 * 1024
+
+
+class WorkerProcess:
+    """One worker process and the manager's end of its stream."""
+
+    __slots__ = ("buffer", "process", "slot", "stream")
+
+    def __init__(self, slot: int, process: subprocess.Popen[bytes], stream: socket.socket) -> None:
+        self.slot = slot
+        self.process = process
+        self.stream = stream
+        self.buffer = bytearray()
+
+
+class WorkerProcesses:
+    """All workers of a node.
+
+    Args:
+        setup: makes the first message to the worker of a slot.
+        environment: the environment of the worker of a slot.
+        claims: path of a file of one number for each slot, which this object makes.
+        slots: how many slots.
+    """
+
+    def __init__(
+        self,
+        setup: Callable[[int, str], Setup],
+        environment: Callable[[int], Mapping[str, str]],
+        claims: str,
+        slots: int,
+    ) -> None:
+        self._setup = setup
+        self._environment = environment
+        self._codec = to_manager()
+        self._claims_path = claims
+        with open(claims, "wb") as file:
+            file.write(bytes(CLAIM.size * slots))
+        with open(claims, "r+b") as file:
+            self._claims = mmap.mmap(file.fileno(), 0)
+        self._mail, self._mailbox = socket.socketpair(socket.AF_UNIX, MAILBOX)
+        self._mail.setblocking(False)
+        self._mail.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAILBOX_BYTES)
+        self.by_slot: dict[int, WorkerProcess] = {}
+
+    @property
+    def mail(self) -> socket.socket:
+        """The socket to be watched for room when `give` has returned False."""
+        return self._mail
+
+    def start(self, slot: int) -> WorkerProcess:
+        """Start the process of a slot; it does nothing before `introduce`."""
+        CLAIM.pack_into(self._claims, slot * CLAIM.size, 0)
+        ours, theirs = socket.socketpair()
+        fds = (self._mailbox.fileno(), theirs.fileno())
+        process = subprocess.Popen(
+            [sys.executable, "-m", "parsl.executors.high_throughput.worker", *map(str, fds)],
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **self._environment(slot)},
+        )
+        theirs.close()
+        worker = self.by_slot[slot] = WorkerProcess(slot, process, ours)
+        return worker
+
+    def introduce(self, worker: WorkerProcess) -> None:
+        """Send a worker its setup, after which it takes tasks."""
+        data = self._codec.encode(self._setup(worker.slot, self._claims_path))
+        worker.stream.setblocking(True)
+        try:
+            worker.stream.sendall(LENGTH.pack(len(data)) + data)
+        except OSError as e:
+            logger.warning("Worker %d did not take its setup: %s", worker.slot, e)
+        worker.stream.setblocking(False)
+
+    def give(self, task: Task) -> bool:
+        """Put a task into the mailbox; False when there is no room."""
+        try:
+            self._mail.send(self._codec.encode(task))
+        except (BlockingIOError, InterruptedError):
+            return False
+        return True
+
+    def take_back(self) -> list[Any]:
+        """Empty the mailbox and return the raw tasks that no worker had taken."""
+        letters = []
+        try:
+            while True:
+                # Not by setblocking: that flag belongs to the description that the workers share, and block on.
+                letters.append(self._mailbox.recv(LARGEST_LETTER, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return letters
+
+    def claims(self) -> dict[int, int]:
+        """Return for each live worker's slot the number of the task that it took last (0: none yet)."""
+        return {slot: self.claim(slot) for slot in self.by_slot}
+
+    def claim(self, slot: int) -> int:
+        """Return the number of the task that the worker of a slot took last."""
+        return int(CLAIM.unpack_from(self._claims, slot * CLAIM.size)[0])
+
+    def dead(self) -> list[WorkerProcess]:
+        """Return the workers whose processes have ended, no longer counted among the live ones."""
+        ended = [w for w in self.by_slot.values() if w.process.poll() is not None]
+        for worker in ended:
+            del self.by_slot[worker.slot]
+        return ended
+
+    def close(self) -> None:
+        """Kill all workers with all their descendants, and close what is open."""
+        import psutil
+
+        victims: list[psutil.Process] = []
+        for worker in self.by_slot.values():
+            try:
+                victims.extend(psutil.Process(worker.process.pid).children(recursive=True))
+            except psutil.NoSuchProcess:
+                logger.debug("worker %d has ended by itself", worker.slot)
+            worker.process.kill()
+        for victim in victims:
+            try:
+                victim.kill()
+            except psutil.NoSuchProcess:
+                logger.debug("process %d has ended by itself", victim.pid)
+        for worker in self.by_slot.values():
+            worker.process.wait()
+            worker.stream.close()
+        self.by_slot.clear()
+        self._mail.close()
+        self._mailbox.close()
+        self._claims.close()
+        os.unlink(self._claims_path)
+
+
+def cause_of_death(returncode: int) -> str:
+    """Say in words how a process ended."""
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    try:
+        return f"signal {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"signal {-returncode}"

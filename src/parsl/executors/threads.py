@@ -1,0 +1,155 @@
+"""An executor on threads of the process that submits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from parsl.dataflow.taskrecord import Error
+from parsl.executors.base import FutureCall, ParslExecutor, outcome_of_result
+from parsl.executors.errors import ExecutorShutDownError, InvalidResourceSpecification
+from parsl.representation import RepresentationMixin
+from parsl.validation import check_types
+
+if TYPE_CHECKING:
+    from parsl.data_provider.staging import Staging
+    from parsl.executors.base import Call
+
+
+class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
+    """Runs tasks on threads of this process: for tasks that wait, or that leave Python for long.
+
+    Args:
+        label: name of the executor.
+        max_threads: how many tasks may run at once; at least 1.
+        thread_name_prefix: begin of the threads' names; None takes the label.
+        storage_access: staging providers, or None for the default ones.
+        working_dir: folder into which files are staged.
+        remote_monitoring_radio: how tasks send monitoring messages, or None for the default.
+
+    Raises:
+        TypeError: when an argument is of a wrong type.
+        ValueError: when `max_threads` is not positive.
+    """
+
+    @check_types
+    def __init__(
+        self,
+        label: str = "threads",
+        max_threads: int = 2,
+        thread_name_prefix: str | None = None,
+        storage_access: list[Staging] | None = None,
+        working_dir: str | None = None,
+        remote_monitoring_radio: Any = None,
+    ) -> None:
+        ParslExecutor.__init__(self)
+        if max_threads < 1:
+            msg = f"ThreadPoolExecutor: parameter 'max_threads' must be at least 1, but got {max_threads}"
+            raise ValueError(msg)
+        self.label = label
+        self.max_threads = max_threads
+        self.thread_name_prefix = thread_name_prefix
+        self.storage_access = storage_access
+        self.working_dir = working_dir
+        self.remote_monitoring_radio = remote_monitoring_radio
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        # The queued calls by identity. Whoever takes a call out of here owns it: the thread that runs it, or the one
+        # that cancels it.
+        self._queued: dict[int, Call] = {}
+        self._threads: list[threading.Thread] = []
+        self._started = False
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Get ready; threads are started as calls come."""
+        self._started = True
+
+    def submit(
+        self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Future[Any]:
+        """Run `func(*args, **kwargs)` on a thread of the pool.
+
+        Raises:
+            InvalidResourceSpecification: when the specification is not empty: threads share all there is.
+        """
+        future: Future[Any] = Future()
+        self.launch(FutureCall(func, args, kwargs, resource_specification, future))
+        return future
+
+    def launch(self, call: Call) -> None:
+        """Run a call on a thread of the pool and tell its end to `call.done`."""
+        if call.resource_specification:
+            raise InvalidResourceSpecification(
+                set(call.resource_specification),
+                f"Executor {self.label} runs tasks on threads and takes no resource specification.",
+            )
+        if not self._started:
+            raise ExecutorShutDownError(self.label)
+        self._queued[id(call)] = call
+        self._calls.put(call)
+        if len(self._threads) < self.max_threads:
+            self._add_thread()
+
+    def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
+        """Take `call` out of the queue if no thread has taken it yet."""
+        found = self._queued.pop(id(call), None) is not None
+        if found:
+            call.done(Error(CancelledError(f"task {call.id} was cancelled")))
+        answer(found)
+
+    def shutdown(self, block: bool = True) -> None:
+        """End the threads: calls that run come to their end, calls still queued get ExecutorShutDownError.
+
+        Args:
+            block: wait for the calls that run.
+        """
+        self._started = False
+        for key in list(self._queued):
+            call = self._queued.pop(key, None)
+            if call is not None:
+                call.done(Error(ExecutorShutDownError(self.label)))
+        with self._lock:
+            threads, self._threads = self._threads, []
+        for _ in threads:
+            self._calls.put(None)
+        if block:
+            for thread in threads:
+                if thread is not threading.current_thread():
+                    thread.join()
+
+    def monitor_resources(self) -> bool:
+        """Threads cannot be told apart by resource use, so nothing is sampled."""
+        return False
+
+    def _add_thread(self) -> None:
+        with self._lock:
+            n = len(self._threads)
+            if n >= self.max_threads:
+                return
+            name = f"{self.thread_name_prefix or self.label}_{n}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            self._threads.append(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        get = self._calls.get
+        while True:
+            call = get()
+            if call is None:
+                return
+            if self._queued.pop(id(call), None) is not None:
+                run_call(call)
+            # What an idle thread remembers would live as long as it idles.
+            del call
+
+
+def run_call(call: Call) -> None:
+    """Make a call in this thread and tell it how it ended, whatever happens."""
+    try:
+        outcome = outcome_of_result(call.func(*call.args, **call.kwargs))
+    except BaseException as e:  # noqa: BLE001 - SystemExit of a task must not cost the pool a thread
+        outcome = Error(e)
+    call.done(outcome)

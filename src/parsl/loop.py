@@ -1,0 +1,313 @@
+"""The event loop that every process of ours runs, and the one door into it.
+
+A loop is one thread that owns state. It waits on everything at once (file descriptors, timers, the inbox) and
+polls nothing; other threads enter by `Loop.post` only. Batches form by themselves: whatever has gathered while a
+pass ran is handled by the next one, and hooks registered with `Loop.at_pass_end` send what a pass has produced.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+# A pass takes at most this much from the inbox, so that what the first posts produced goes out (and keeps other
+# processes busy) while later posts are still queued.
+_INBOX_PER_PASS = 256
+
+
+class LoopClosedError(RuntimeError):
+    """Something was asked of a loop that has ended."""
+
+
+class Timer:
+    """A call that the loop makes once, at a given time, unless it is cancelled before."""
+
+    __slots__ = ("args", "cancelled", "function", "when")
+
+    def __init__(self, when: float, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.when = when
+        self.function = function
+        self.args = args
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Make sure that the call is not made; nothing happens when it has been made already."""
+        self.cancelled = True
+
+    def __lt__(self, other: Timer) -> bool:
+        return self.when < other.when
+
+
+class Loop:
+    """A thread that waits for inbox, timers and file descriptors, and calls what belongs to each.
+
+    Exceptions raised by a callback are logged and do not end the loop.
+
+    Args:
+        name: the name of the thread, when the loop gets one of its own.
+    """
+
+    def __init__(self, name: str = "parsl-loop") -> None:
+        self.name = name
+        self._inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._timers: list[Timer] = []
+        self._hooks: list[Callable[[], object]] = []
+        self._selector = selectors.DefaultSelector()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._selector.register(self._wake_out, selectors.EVENT_READ, self._drain_wake)
+        # True only while the loop thread may be asleep: the one poster that finds it set clears it and writes the
+        # wake-up byte, so a burst of posts costs one system call.
+        self._sleeping = False
+        self._running = True
+        self._ended = threading.Event()
+        self._asking: set[SimpleQueue[tuple[bool, Any]]] = set()
+        self._thread_id: int | None = None
+        self._thread: threading.Thread | None = None
+
+    # -- entering ------------------------------------------------------------------------------------------------
+
+    def post(self, function: Callable[..., object], *args: Any) -> None:
+        """Have the loop call `function(*args)` soon; safe from every thread, never blocks.
+
+        What is posted after the loop has ended is dropped.
+        """
+        self._inbox.append((function, args))
+        if self._sleeping:
+            self._sleeping = False
+            self._wake()
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function(*args)` on the loop and return its result; made at once when already on the loop.
+
+        Raises:
+            LoopClosedError: when the loop has ended, or ends before the call was made.
+        """
+        if self.on_loop():
+            return function(*args)
+        answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                answers.put((True, function(*args)))
+            except BaseException as e:  # noqa: BLE001 - handed to the caller, whatever it is
+                answers.put((False, e))
+
+        return self.ask(run, answers)
+
+    def ask(self, function: Callable[[], object], answers: SimpleQueue[tuple[bool, Any]]) -> Any:
+        """Post `function` and wait until `(True, value)` or `(False, exception)` arrives in `answers`.
+
+        Raises:
+            LoopClosedError: when the loop ends before an answer came.
+        """
+        self._asking.add(answers)
+        try:
+            # Registered before the flag is read, and read by `_close` after it is set: one of the two sees the other.
+            if self._ended.is_set():
+                raise LoopClosedError(f"{self.name} has ended")
+            self.post(function)
+            good, value = answers.get()
+        finally:
+            self._asking.discard(answers)
+        if good:
+            return value
+        raise value
+
+    def on_loop(self) -> bool:
+        """Tell whether the calling thread is the loop's own."""
+        return threading.get_ident() == self._thread_id
+
+    # -- what to wait for (on the loop, or before it starts) -----------------------------------------------------
+
+    def call_later(self, delay: float, function: Callable[..., object], *args: Any) -> Timer:
+        """Call `function(*args)` on the loop, `delay` seconds from now."""
+        timer = Timer(time.monotonic() + delay, function, args)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def add_reader(self, fd: Any, function: Callable[[], object]) -> None:
+        """Call `function()` whenever `fd` (a descriptor, or an object with `fileno()`) can be read."""
+        self._selector.register(fd, selectors.EVENT_READ, function)
+
+    def remove_reader(self, fd: Any) -> None:
+        """Stop waiting for `fd`; nothing happens when it is not waited for."""
+        try:
+            self._selector.unregister(fd)
+        except (KeyError, ValueError):
+            logger.debug("descriptor %r was not waited for", fd)
+
+    def add_writer(self, fd: Any, function: Callable[[], object]) -> None:
+        """Call `function()` whenever `fd` can be written, until `remove_reader(fd)`."""
+        self._selector.register(fd, selectors.EVENT_WRITE, function)
+
+    def at_pass_end(self, hook: Callable[[], object]) -> None:
+        """Call `hook()` at the end of each pass, before the loop may sleep."""
+        self._hooks.append(hook)
+
+    def remove_hook(self, hook: Callable[[], object]) -> None:
+        """Undo `at_pass_end(hook)`."""
+        if hook in self._hooks:
+            self._hooks.remove(hook)
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run the loop in a daemon thread of its own."""
+        self._thread = threading.Thread(target=self.run, name=self.name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop after the current pass and what was posted before this call; safe from every thread."""
+        self.post(self._stop)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until the loop's thread has ended; return False when it had not after `timeout` seconds."""
+        if self._thread is None or self.on_loop():
+            return True
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def run(self) -> None:
+        """Run the loop in the calling thread until `stop()`."""
+        self._thread_id = threading.get_ident()
+        try:
+            while self._running:
+                self._one_pass()
+        finally:
+            self._close()
+
+    # -- insides -------------------------------------------------------------------------------------------------
+
+    def _one_pass(self) -> None:
+        inbox = self._inbox
+        for _ in range(min(len(inbox), _INBOX_PER_PASS)):
+            function, args = inbox.popleft()
+            try:
+                function(*args)
+            except Exception:
+                logger.exception("%s: a posted call failed: %r", self.name, function)
+        if self._timers:
+            self._run_timers()
+        for hook in self._hooks:
+            self._guarded(hook)
+        if not self._running:
+            return
+        for key, _ in self._wait():
+            self._guarded(key.data)
+
+    def _wait(self) -> list[tuple[selectors.SelectorKey, int]]:
+        if self._inbox:
+            return self._selector.select(0)
+        timeout = None
+        if self._timers:
+            timeout = max(0.0, self._timers[0].when - time.monotonic())
+        self._sleeping = True
+        # A poster that appended before the flag was set did not wake us: look once more before sleeping.
+        if self._inbox:
+            timeout = 0
+        try:
+            return self._selector.select(timeout)
+        finally:
+            self._sleeping = False
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0].when <= now:
+            timer = heapq.heappop(self._timers)
+            if not timer.cancelled:
+                timer.cancelled = True
+                try:
+                    timer.function(*timer.args)
+                except Exception:
+                    logger.exception("%s: a timer failed: %r", self.name, timer.function)
+
+    def _guarded(self, function: Callable[[], object]) -> None:
+        try:
+            function()
+        except Exception:
+            logger.exception("%s: a callback failed: %r", self.name, function)
+
+    def _wake(self) -> None:
+        try:
+            self._wake_in.send(b"\0")
+        except (BlockingIOError, OSError):
+            # Full: the loop has wake-ups waiting. Closed: the loop has ended and nobody is to be woken.
+            logger.debug("%s: wake-up not written", self.name)
+
+    def _drain_wake(self) -> None:
+        self._wake_out.recv(4096)
+
+    def _stop(self) -> None:
+        self._running = False
+
+    def _close(self) -> None:
+        self._thread_id = None
+        self._ended.set()
+        for answers in list(self._asking):
+            answers.put((False, LoopClosedError(f"{self.name} has ended")))
+        self._inbox.clear()
+        self._timers.clear()
+        self._hooks.clear()
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
+
+
+class Helper:
+    """A thread for what may block or belongs to the user, started when it is first needed.
+
+    Calls are made one after another in the order given; exceptions are logged.
+
+    Args:
+        name: the thread's name.
+    """
+
+    def __init__(self, name: str = "parsl-helper") -> None:
+        self.name = name
+        self._calls: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def post(self, function: Callable[..., object], *args: Any) -> None:
+        """Have the helper call `function(*args)`; to be called from one thread (the loop) only."""
+        self._calls.put((function, args))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:
+                # No thread can be started while the interpreter shuts down.
+                self._thread = None
+                self._calls.put(None)
+                self._run()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Wait until all that was posted is done, at most `timeout` seconds, and end the thread."""
+        thread = self._thread
+        self._thread = None
+        if thread is not None:
+            self._calls.put(None)
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            item = self._calls.get()
+            if item is None:
+                return
+            function, args = item
+            try:
+                function(*args)
+            except Exception:
+                logger.exception("%s: a call failed: %r", self.name, function)

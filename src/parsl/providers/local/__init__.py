@@ -1,0 +1,1 @@
+"""Blocks on the machine that the user's script runs on."""
