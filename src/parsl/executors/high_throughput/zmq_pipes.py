@@ -54,6 +54,9 @@ class Pipe:
         except zmq.ZMQError as e:
             logger.warning("A message of %d frames could not be sent: %s", len(frames), e)
             return False
+        # zmq's descriptor tells of a change once, and sending may have used that up: see that the loop looks again.
+        if self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._loop.post(self._nothing)
         return True
 
     def close(self, linger: int = 0) -> None:
@@ -69,9 +72,6 @@ class Pipe:
         self._drain()
         if self._flush is not None:
             self._flush()
-        # zmq's descriptor tells of a change once, and sending may have used that up: look before the loop sleeps.
-        if not self._socket.closed and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            self._loop.post(self._nothing)
 
     def _drain(self) -> None:
         receive, received = self._socket.recv_multipart, self._received
@@ -88,6 +88,7 @@ class Pipe:
                 received(frames)
             except Exception:
                 logger.exception("A message of %d frames could not be handled", len(frames))
+        self._loop.post(self._nothing)
 
 
 class CommandClient:
