@@ -9,6 +9,21 @@ class ParslError(Exception):
     """Base class of all exceptions that this package raises on its own account."""
 
 
+class BadStdStreamFile(ParslError):
+    """What was given as `stdout` or `stderr` of an app can't be used, or can't be opened.
+
+    Args:
+        reason: what is wrong with it: a sentence.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.reason)
+
+
 class ConfigurationError(ParslError):
     """A configuration has the right types but values that cannot work."""
 

@@ -130,3 +130,22 @@ def set_file_logger(
     handler.setLevel(level)
     handler.setFormatter(logging.Formatter(format_string or FILE_FORMAT))
     return attach_handler(name, handler)
+
+
+def set_folder_logger(log_dir: str, log_name: str, level: int, format_string: str | None = None) -> Callable[[], None]:
+    """Append the records of the `parsl` logger to `<log_dir>/<log_name>.log`, as `set_file_logger` does.
+
+    Args:
+        log_dir: The folder; made if it doesn't exist.
+        log_name: Name of the log, without folder and extension.
+        level: The lowest level written, as in `logging`.
+        format_string: Format of a line, as for `set_file_logger`.
+
+    Returns:
+        A function that undoes this and closes the file.
+
+    Raises:
+        OSError: The folder can't be made, or the file can't be opened.
+    """
+    os.makedirs(log_dir, exist_ok=True)
+    return set_file_logger(os.path.join(log_dir, f"{log_name}.log"), level=level, format_string=format_string)

@@ -66,7 +66,7 @@ class Loop:
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
-        self._selector.register(self._wake_out, selectors.EVENT_READ, self._drain_wake)
+        self.add_reader(self._wake_out, self._drain_wake)
         # True only while the loop thread may be asleep: the one poster that finds it set clears it and writes the
         # wake-up byte, so a burst of posts costs one system call.
         self._sleeping = False
@@ -139,18 +139,35 @@ class Loop:
 
     def add_reader(self, fd: Any, function: Callable[[], object]) -> None:
         """Call `function()` whenever `fd` (a descriptor, or an object with `fileno()`) can be read."""
-        self._selector.register(fd, selectors.EVENT_READ, function)
+        self._watch(fd, selectors.EVENT_READ, function)
 
     def remove_reader(self, fd: Any) -> None:
-        """Stop waiting for `fd`; nothing happens when it is not waited for."""
-        try:
-            self._selector.unregister(fd)
-        except (KeyError, ValueError):
-            logger.debug("descriptor %r was not waited for", fd)
+        """Stop waiting for `fd` to be readable; nothing happens when it is not waited for."""
+        self._watch(fd, selectors.EVENT_READ, None)
 
     def add_writer(self, fd: Any, function: Callable[[], object]) -> None:
-        """Call `function()` whenever `fd` can be written, until `remove_reader(fd)`."""
-        self._selector.register(fd, selectors.EVENT_WRITE, function)
+        """Call `function()` whenever `fd` can be written."""
+        self._watch(fd, selectors.EVENT_WRITE, function)
+
+    def remove_writer(self, fd: Any) -> None:
+        """Stop waiting for `fd` to be writable; nothing happens when it is not waited for."""
+        self._watch(fd, selectors.EVENT_WRITE, None)
+
+    def _watch(self, fd: Any, event: int, function: Callable[[], object] | None) -> None:
+        """Set what is called at an event of a descriptor; None for nothing."""
+        try:
+            key = self._selector.get_key(fd)
+        except (KeyError, ValueError):
+            if function is not None:
+                self._selector.register(fd, event, {event: function})
+            return
+        calls = {e: f for e, f in key.data.items() if e != event}
+        if function is not None:
+            calls[event] = function
+        if calls:
+            self._selector.modify(fd, sum(calls), calls)
+        else:
+            self._selector.unregister(fd)
 
     def at_pass_end(self, hook: Callable[[], object]) -> None:
         """Call `hook()` at the end of each pass, before the loop may sleep."""
@@ -204,8 +221,10 @@ class Loop:
             self._guarded(hook)
         if not self._running:
             return
-        for key, _ in self._wait():
-            self._guarded(key.data)
+        for key, events in self._wait():
+            for event, function in key.data.items():
+                if events & event:
+                    self._guarded(function)
 
     def _wait(self) -> list[tuple[selectors.SelectorKey, int]]:
         if self._inbox:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+from parsl.errors import BadStdStreamFile
 from parsl.representation import RepresentationMixin
 from parsl.timers import AutoCancelTimer, Timer
 from parsl.version import VERSION
@@ -203,10 +204,8 @@ def get_std_fname_mode(fdname: str, stdfspec: str | os.PathLike[Any] | tuple[Any
         Path and mode; without a mode "a+": append.
 
     Raises:
-        parsl.app.errors.BadStdStreamFile: It has another form, or the mode doesn't write.
+        BadStdStreamFile: It has another form, or the mode doesn't write.
     """
-    from parsl.app.errors import BadStdStreamFile
-
     path, mode = stdfspec, "a+"
     if isinstance(stdfspec, tuple):
         if len(stdfspec) != 2:

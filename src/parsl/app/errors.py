@@ -6,7 +6,7 @@ import sys
 from functools import wraps
 from typing import TYPE_CHECKING
 
-from parsl.errors import ParslError
+from parsl.errors import BadStdStreamFile, ParslError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
     R = TypeVar("R")
+
+# `BadStdStreamFile` lives where `parsl.utils`, which raises it too, can import it; this is its public path.
+__all__ = [
+    "AppBadFormatting",
+    "AppException",
+    "AppTimeout",
+    "BadStdStreamFile",
+    "BashAppNoReturn",
+    "BashExitFailure",
+    "MissingOutputs",
+    "RemoteExceptionWrapper",
+    "UnpicklableException",
+    "wrap_error",
+]
 
 
 class AppException(ParslError):
@@ -89,21 +103,6 @@ class MissingOutputs(ParslError):
     def __str__(self) -> str:
         # repr, because str() of a remote file raises.
         return f"{self.reason} Missing: {', '.join(map(repr, self.outputs))}"
-
-
-class BadStdStreamFile(ParslError):
-    """What was given as `stdout` or `stderr` of an app can't be used, or can't be opened.
-
-    Args:
-        reason: what is wrong with it: a sentence.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return str(self.reason)
 
 
 class AppBadFormatting(ParslError):

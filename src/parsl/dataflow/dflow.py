@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from parsl.config import Config
 from parsl.data_provider.data_manager import DataManager
 from parsl.dataflow.autopath import AUTO, default_std_autopath
-from parsl.dataflow.dependency_resolvers import SHALLOW_DEPENDENCY_RESOLVER
+from parsl.dataflow.dependency_resolvers import DEEP_DEPENDENCY_RESOLVER, SHALLOW_DEPENDENCY_RESOLVER
 from parsl.dataflow.entry_points import EntryPoints
 from parsl.dataflow.errors import DataFlowException
 from parsl.dataflow.filing import Filing
@@ -81,16 +81,19 @@ class DataFlowKernel(EntryPoints):
         self.memoizer = config.memoizer
         self.monitoring = config.monitoring
         self.data_manager = DataManager(self)
-        self.dependency_resolver = config.dependency_resolver or SHALLOW_DEPENDENCY_RESOLVER
+        self.dependency_resolver = config.dependency_resolver or DEEP_DEPENDENCY_RESOLVER
+        # A join app may return the very futures that it was given in a list, so by default it gets them as they are.
+        joining = config.dependency_resolver or SHALLOW_DEPENDENCY_RESOLVER
         self._filing = Filing(self.data_manager)
         self._gather = self.dependency_resolver.traverse_to_gather
+        self._gather_joining = joining.traverse_to_gather
         self._ids = SimpleIds()
         self._labels: tuple[str, ...] = ()
         self._debug = logger.isEnabledFor(logging.DEBUG)
         self._failures_told = 0
         self.loop = Loop()
         self._helper = Helper()
-        self._graph = TaskGraph(self, self.dependency_resolver, config.retries, config.retry_handler)
+        self._graph = TaskGraph(self, self.dependency_resolver, config.retries, config.retry_handler, joining)
         self.loop.start()
         self.job_status_poller = JobStatusPoller(
             strategy=config.strategy,
@@ -246,13 +249,15 @@ class DataFlowKernel(EntryPoints):
         if stage or "outputs" in kwargs or "stdout" in kwargs or "stderr" in kwargs:
             self._filing.file(task, stage=stage)
             values = [*task.args, *kwargs.values()]
+        gather = self._gather_joining if task.join else self._gather
         depends: list[Future[Any]] = []
         for value in values:
             if type(value) not in _PLAIN:
-                depends.extend(self._gather(value))
+                depends.extend(gather(value))
         inputs = kwargs.get("inputs")
         if isinstance(inputs, (list, tuple)):
-            depends.extend(d for i in inputs for d in self._gather(i))
+            known = set(map(id, depends))
+            depends.extend(d for i in inputs for d in gather(i) if id(d) not in known)
         if depends:
             task.depends = depends
 

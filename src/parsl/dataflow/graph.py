@@ -57,6 +57,7 @@ class TaskGraph:
         resolver: finds the futures in arguments, and replaces them by their results.
         retries: how much failing a task may cost before it has failed for good.
         retry_handler: gives the cost of a failure; None makes each cost 1.
+        joining: the resolver for join apps; None takes `resolver`.
     """
 
     def __init__(
@@ -65,9 +66,10 @@ class TaskGraph:
         resolver: DependencyResolver,
         retries: int = 0,
         retry_handler: RetryHandler | None = None,
+        joining: DependencyResolver | None = None,
     ) -> None:
         self._effects = effects
-        self._resolver = resolver
+        self._unwrap_for = {False: resolver.traverse_to_unwrap, True: (joining or resolver).traverse_to_unwrap}
         self._retries = retries
         self._retry_handler = retry_handler
         self._ready: deque[TaskRecord] = deque()
@@ -172,7 +174,7 @@ class TaskGraph:
             self._attempt_failed(task, e)
 
     def _unwrap(self, task: TaskRecord) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        unwrap = self._resolver.traverse_to_unwrap
+        unwrap = self._unwrap_for[task.join]
         args = tuple([unwrap(a) for a in task.args])
         # `inputs` is unwrapped one level deep whatever the resolver: that is what the keyword is for.
         kwargs = {

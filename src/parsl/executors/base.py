@@ -97,6 +97,12 @@ class ParslExecutor(ABC):
     working_dir: str | None = None
     storage_access: list[Staging] | None = None
     remote_monitoring_radio: Any = None
+    hub_address: str | None = None
+    hub_zmq_port: int | None = None
+    submit_monitoring_radio: Any = None
+    monitoring_messages: Any = None
+    run_dir: str = "."
+    run_id: str | None = None
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from parsl.log_utils import set_folder_logger
 from parsl.representation import RepresentationMixin
 
 
@@ -73,10 +74,6 @@ def initialize_logging(log_config: LogConfig | bool | None, log_dir: str, log_na
     """
     if log_config is None or log_config is False:
         return lambda: None
-    return _chosen(log_config).initialize_logging(log_dir, log_name)
-
-
-def _chosen(log_config: LogConfig | bool) -> LogConfig:
-    from parsl.logconfigs.file import FileLogging
-
-    return FileLogging(level=logging.INFO) if isinstance(log_config, bool) else log_config
+    if isinstance(log_config, bool):
+        return set_folder_logger(log_dir, log_name, logging.INFO)
+    return log_config.initialize_logging(log_dir, log_name)

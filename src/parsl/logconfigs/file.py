@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 
-from parsl.log_utils import FILE_FORMAT, set_file_logger
+from parsl.log_utils import FILE_FORMAT, set_folder_logger
 from parsl.logconfigs.base import LogConfig
 
 
@@ -24,6 +23,4 @@ class FileLogging(LogConfig):
 
     def initialize_logging(self, log_dir: str, log_name: str) -> Callable[[], None]:
         """Begin to append the records of the `parsl` logger to the file; see `LogConfig`."""
-        os.makedirs(log_dir, exist_ok=True)
-        path = os.path.join(log_dir, f"{log_name}.log")
-        return set_file_logger(path, level=self.level, format_string=self.format_string)
+        return set_folder_logger(log_dir, log_name, self.level, self.format_string)

@@ -29,15 +29,15 @@ def parse_endpoint(text: str) -> SplitResult:
     """
     from urllib.parse import urlsplit
 
-    problem = ""
+    forms = "http://host/path, https://host/path, udp://host:port or host:port"
+    message = f"A usage tracking endpoint has the form {forms}, but got {text!r}"
     try:
         url = urlsplit(text if "://" in text else f"udp://{text}")
         legal = url.hostname and (url.scheme in {"http", "https"} or (url.scheme == "udp" and url.port))
     except ValueError as error:
-        legal, problem = None, f": {error}"
+        raise ConfigurationError(f"{message}: {error}") from error
     if not legal:
-        forms = "http://host/path, https://host/path, udp://host:port or host:port"
-        raise ConfigurationError(f"A usage tracking endpoint has the form {forms}, but got {text!r}{problem}")
+        raise ConfigurationError(message)
     return url
 
 
@@ -68,6 +68,7 @@ def _send_datagram(url: SplitResult, body: bytes) -> None:
 
 
 def _post(url: str, body: bytes, timeout: float) -> None:
+    from urllib.error import HTTPError
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 
     class Unredirected(HTTPRedirectHandler):
@@ -77,5 +78,8 @@ def _post(url: str, body: bytes, timeout: float) -> None:
             return None
 
     request = Request(url, body, {"Content-Type": "application/json"}, method="POST")  # noqa: S310 - http by parse_endpoint
-    with build_opener(Unredirected).open(request, timeout=timeout):
-        pass
+    try:
+        build_opener(Unredirected).open(request, timeout=timeout).close()
+    except HTTPError as refusal:
+        refusal.close()  # an error of this kind is a response as well, and holds the connection
+        raise

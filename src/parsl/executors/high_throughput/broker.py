@@ -229,9 +229,14 @@ class Broker:
         """Give up managers that have been silent for too long."""
         for identity, manager in list(self.managers.items()):
             if now - manager.last_heartbeat > self._threshold:
-                del self.managers[identity]
-                self._changed.add(identity)
-                self._lose(manager, f"not heard of for {now - manager.last_heartbeat:.0f} s")
+                self.lost(identity, f"not heard of for {now - manager.last_heartbeat:.0f} s")
+
+    def lost(self, identity: bytes, why: str) -> None:
+        """A manager is known to be gone."""
+        manager = self.managers.pop(identity, None)
+        if manager is not None:
+            self._changed.add(identity)
+            self._lose(manager, why)
 
     def _lose(self, manager: ManagerRecord, why: str) -> None:
         logger.error(

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import selectors
+import socket
 import subprocess
 import sys
 import weakref
@@ -14,10 +15,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
-import zmq
-
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.executors.high_throughput import messages
+from parsl.executors.high_throughput.commands import CommandClient
 from parsl.executors.high_throughput.errors import InterchangeLost, ManagerLost, VersionMismatch, WorkerLost
 from parsl.executors.high_throughput.messages import (
     DONE,
@@ -37,8 +37,8 @@ from parsl.executors.high_throughput.messages import (
     Trouble,
 )
 from parsl.executors.high_throughput.segments import SegmentStore
-from parsl.executors.high_throughput.worker import LENGTH
-from parsl.executors.high_throughput.zmq_pipes import CommandClient, Pipe
+from parsl.executors.high_throughput.streams import LENGTH, Stream
+from parsl.executors.high_throughput.worker_processes import cause_of_death
 from parsl.serialize import facade
 
 if TYPE_CHECKING:
@@ -103,15 +103,15 @@ class InterchangeClient:
         self._function_counter = itertools.count(1)
         self._new_functions: dict[int, bytes] = {}
         self._dead_functions: deque[int] = deque()
-        self._pipe: Pipe | None = None
+        self._stream: Stream | None = None
         self._closing = False
 
     # -- life ----------------------------------------------------------------------------------------------------
 
     @property
-    def url(self) -> str:
-        """Where the interchange finds this client."""
-        return f"ipc://{self.store.folder}/client"
+    def path(self) -> str:
+        """The file-system socket where the interchange finds this client."""
+        return f"{self.store.folder}/client"
 
     def start(
         self, command: Sequence[str], config: InterchangeConfig, selector: ManagerSelector, log_config: Any
@@ -125,47 +125,46 @@ class InterchangeClient:
             InterchangeStartError: when it does not start; the text has its own words.
         """
         given = facade.serialize({"config": config, "selector": selector, "log_config": log_config}).partition(b"\n")[2]
-        errors_path = os.path.join(config.logdir, "interchange.stderr")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.path)
+            listener.listen(1)
+            errors_path = os.path.join(config.logdir, "interchange.stderr")
+            answer = self._spawn(command, LENGTH.pack(len(given)) + given, errors_path)
+            if not answer.startswith("READY "):
+                raise InterchangeStartError(self._why_not(answer, errors_path))
+            # It connects before it says that it is ready.
+            connection, _ = listener.accept()
+        self._loop.call(self._connect, connection)
+        return int(answer.split()[1])
+
+    def _spawn(self, command: Sequence[str], given: bytes, errors_path: str) -> str:
+        """Start the interchange and return the first line that it prints; empty when it ends without one."""
         with open(errors_path, "wb") as errors:
             try:
-                self.process = subprocess.Popen(
+                self.process = process = subprocess.Popen(
                     list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
                 )
             except OSError as e:
                 msg = f"The interchange of executor {self._label} could not be started as {list(command)}: {e}"
                 raise InterchangeStartError(msg) from e
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(LENGTH.pack(len(given)) + given)
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            logger.debug("the interchange has ended before it read its configuration")
-        self._context = zmq.Context()
-        socket = self._context.socket(zmq.PAIR)
-        socket.set_hwm(0)
-        socket.bind(self.url)
-        answer = self._first_line()
-        if not answer.startswith("READY "):
-            socket.close(0)
-            self._context.term()
-            raise InterchangeStartError(self._why_not(answer, errors_path))
-        self._loop.call(self._connect, socket)
-        return int(answer.split()[1])
-
-    def _first_line(self) -> str:
-        assert self.process is not None
-        assert self.process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process.stdout as output, selectors.DefaultSelector() as selector:
+            try:
+                with process.stdin as stdin:
+                    stdin.write(given)
+            except BrokenPipeError:
+                logger.debug("the interchange has ended before it read its configuration")
+            selector.register(output, selectors.EVENT_READ)
             if not selector.select(START_SECONDS):
-                self.process.kill()
+                process.kill()
                 return f"ERROR it did not get ready within {START_SECONDS:g} s"
-        # The line is written at once, so one read has it whole.
-        return os.read(self.process.stdout.fileno(), 65536).decode(errors="replace").strip()
+            # The line is written at once, so one read has it whole.
+            return os.read(output.fileno(), 65536).decode(errors="replace").strip()
 
     def _why_not(self, answer: str, errors_path: str) -> str:
         assert self.process is not None
-        self._close_process()
+        self.process.wait()
         if answer.startswith("ERROR "):
             reason = answer[len("ERROR ") :]
         else:
@@ -174,34 +173,27 @@ class InterchangeClient:
             reason = f"it ended with exit code {self.process.returncode}" + (f" and said:\n{tail}" if tail else "")
         return f"The interchange of executor {self._label} did not start: {reason}"
 
-    def _connect(self, socket: zmq.Socket[bytes]) -> None:
-        assert self.process is not None
-        self._pipe = Pipe(self._loop, socket, self._received, self._flush)
-        # Nothing more is written there: its end is the end of the process.
-        self._loop.add_reader(self.process.stdout, self._interchange_ended)
+    def _connect(self, connection: socket.socket) -> None:
+        self._stream = Stream(self._loop, connection, self._received, self._interchange_ended)
+        self._loop.at_pass_end(self._flush)
 
     def _interchange_ended(self) -> None:
-        assert self.process is not None
-        assert self.process.stdout is not None
-        if os.read(self.process.stdout.fileno(), 4096):
-            return  # a print of a user's manager selector, which nobody waits for
-        self._loop.remove_reader(self.process.stdout)
-        if not self._closing:
-            code = self.process.wait()
-            from parsl.executors.high_throughput.worker_processes import cause_of_death
-
-            self.commands.close()
-            self._on_lost(InterchangeLost(self._label, cause_of_death(code)))
+        if self._closing or self.process is None:
+            return
+        try:
+            how = cause_of_death(self.process.wait(STOP_SECONDS))
+        except subprocess.TimeoutExpired:
+            how = "it has closed its connection"
+        self.commands.close()
+        self._on_lost(InterchangeLost(self._label, how))
 
     def shutdown(self) -> None:
         """End the interchange, and close all that is open; from any thread, once."""
         self._closing = True
-        if self._pipe is not None:
+        if self._stream is not None:
             self._loop.call(self._disconnect)
         if self.process is not None:
-            assert self.process.stdin is not None
-            # It ends by the message, or at the latest by the end of its standard input.
-            self.process.stdin.close()
+            # It ends by the message, or at the latest by the end of the stream.
             try:
                 self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -209,28 +201,16 @@ class InterchangeClient:
                     "The interchange of executor %s did not end within %g s and is killed", self._label, STOP_SECONDS
                 )
                 self.process.kill()
-            self._close_process()
+                self.process.wait()
         self.store.close()
 
     def _disconnect(self) -> None:
-        assert self.process is not None
-        assert self._pipe is not None
-        self._loop.remove_reader(self.process.stdout)
+        assert self._stream is not None
         self._send(Stop())
         self.commands.close()
-        self._pipe.close(linger=1000)
-        self._pipe = None
-        self._context.destroy(linger=1000)
-
-    def _close_process(self) -> None:
-        assert self.process is not None
-        for stream in (self.process.stdin, self.process.stdout):
-            assert stream is not None
-            try:
-                stream.close()
-            except BrokenPipeError:
-                logger.debug("the interchange had ended before its standard input was closed")
-        self.process.wait()
+        self._loop.remove_hook(self._flush)
+        self._stream.close(linger=1000)
+        self._stream = None
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -336,8 +316,8 @@ class InterchangeClient:
     # -- messages ------------------------------------------------------------------------------------------------
 
     def _send(self, message: Any) -> None:
-        if self._pipe is not None:
-            self._pipe.send([self._codec.encode(message)])
+        if self._stream is not None:
+            self._stream.send([self._codec.encode(message)])
 
     def _flush(self) -> None:
         if self._outgoing or self._dead_functions:
@@ -348,8 +328,8 @@ class InterchangeClient:
             if self.after_flush is not None:
                 self.after_flush()
 
-    def _received(self, frames: list[bytes]) -> None:
-        message = self._codec.decode(frames[0])
+    def _received(self, data: memoryview) -> None:
+        message = self._codec.decode(data)
         if isinstance(message, Results):
             for result in message.results:
                 self._ended(result)

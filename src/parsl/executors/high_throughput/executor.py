@@ -235,7 +235,7 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
             self.cert_dir = create_certificates(self.logdir)
         client = InterchangeClient(self.loop, self.label, self.set_bad_state_and_fail_all, self._on_monitoring)
         config = InterchangeConfig(
-            client_url=client.url,
+            client_path=client.path,
             manager_path=f"{client.store.folder}/managers",
             address=self.address,
             port=self.worker_port,

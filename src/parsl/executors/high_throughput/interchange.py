@@ -1,8 +1,8 @@
 """The interchange: the process between one executor and all its managers.
 
-It is the `Broker` on two sockets: one to the client, a file-system socket in a private folder; one for managers, on
-TCP for those on other nodes and on a file-system socket for those on this one. Its configuration comes as the first
-message on standard input, and the end of standard input means that the client is gone.
+It is the `Broker` on its connections: streams over file-system sockets in a private folder to the client and to managers
+of this node, a zmq socket over TCP to managers of other nodes. Its configuration comes on standard input; the end of
+the client's stream is the end of the client, and so its own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import pickle
 import platform
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -40,7 +41,7 @@ from parsl.executors.high_throughput.messages import (
     Tasks,
 )
 from parsl.executors.high_throughput.segments import SegmentStore
-from parsl.executors.high_throughput.worker import LENGTH
+from parsl.executors.high_throughput.streams import LENGTH, Listener, Stream, connect
 from parsl.executors.high_throughput.zmq_pipes import Pipe
 from parsl.loop import Loop
 from parsl.process_loggers import wrap_with_logs
@@ -71,28 +72,27 @@ class Interchange:
         self._from_client = messages.from_client()
         self._from_manager = messages.from_manager()
         self.broker = Broker(self, selector, config.heartbeat_threshold, platform.python_version(), VERSION)
-        self._context = ServerContext(config.cert_dir)
-        local = self._context.socket(zmq.ROUTER, curve=False)
+        self._context = ServerContext(config.cert_dir, ipv6=config.ipv6)
         remote = self._context.socket(zmq.ROUTER)
-        client = self._context.socket(zmq.PAIR, curve=False)
-        for socket in (local, remote, client):
-            socket.set_hwm(0)
-            socket.setsockopt(zmq.LINGER, 0)
-        remote.setsockopt(zmq.IPV6, config.ipv6)
+        remote.set_hwm(0)
         self.port = bind(remote, config.address, config.port, config.port_range)
-        local.bind(f"ipc://{config.manager_path}")
-        client.connect(config.client_url)
-        self._client = Pipe(loop, client, self._on_client)
-        self._remote = Pipe(loop, remote, lambda frames: self._on_manager(self._remote, frames))
-        self._local = Pipe(loop, local, lambda frames: self._on_manager(self._local, frames), self._end_pass)
-        self._pipes: dict[bytes, Pipe] = {}
-        self._on_this_node: dict[bytes, bool] = {}
+        self._remote = Pipe(loop, remote, self._on_remote_manager)
+        connection = connect(config.client_path)
+        if connection is None:
+            msg = f"the client does not listen at {config.client_path}"
+            raise OSError(msg)
+        self._client = Stream(loop, connection, self._on_client, lambda: self.stop("the client is gone"))
+        self._listener = Listener(loop, config.manager_path, self._on_connection)
+        # How each manager is reached: a stream on this node, or a send through the common socket for other nodes.
+        self._links: dict[bytes, Stream | None] = {}
+        self._sharing: set[bytes] = set()
+        loop.at_pass_end(self._end_pass)
         self._expire()
 
     # -- arrivals ------------------------------------------------------------------------------------------------
 
-    def _on_client(self, frames: list[bytes]) -> None:
-        message = self._from_client.decode(frames[0])
+    def _on_client(self, data: memoryview) -> None:
+        message = self._from_client.decode(data)
         if isinstance(message, Submit):
             self.broker.submit(message)
         elif isinstance(message, Hold):
@@ -116,28 +116,50 @@ class Interchange:
         }
         return answers[name]() if name in answers else None
 
-    def _on_manager(self, pipe: Pipe, frames: list[bytes]) -> None:
-        identity = frames[0]
+    def _on_connection(self, connection: socket.socket) -> None:
+        identity: bytes | None = None
+
+        def received(data: memoryview) -> None:
+            nonlocal identity
+            identity = self._on_manager(stream, identity, [bytes(data)]) or identity
+
+        def ended() -> None:
+            stream.close()
+            if identity is not None and self._links.get(identity) is stream:
+                del self._links[identity]
+                self.broker.lost(identity, "its connection has ended")
+
+        stream = Stream(self._loop, connection, received, ended)
+
+    def _on_remote_manager(self, frames: list[bytes]) -> None:
+        if len(frames) > 1:
+            self._on_manager(None, frames[0], frames[1:])
+
+    def _on_manager(self, link: Stream | None, identity: bytes | None, frames: list[bytes]) -> bytes | None:
+        """Handle a message of a manager; return its identity if the message gives it one."""
         try:
-            message = self._from_manager.decode(frames[1])
-        except (msgspec.DecodeError, IndexError) as e:
-            logger.warning("Dropped %d frames from %r that are no message: %s", len(frames), identity, e)
-            return
+            message = self._from_manager.decode(frames[0])
+        except msgspec.DecodeError as e:
+            logger.warning("Dropped %d bytes from %r that are no message: %s", len(frames[0]), identity, e)
+            return None
         if isinstance(message, Register):
-            self._pipes[identity] = pipe
-            self._on_this_node[identity] = message.token == self._store.token
-            self.broker.register(identity, message, time.monotonic())
-            return
-        self._pipes.setdefault(identity, pipe)
+            name = message.uid.encode() if identity is None else identity
+            self._links[name] = link
+            (self._sharing.add if message.token == self._store.token else self._sharing.discard)(name)
+            self.broker.register(name, message, time.monotonic())
+            return name
+        if identity is None:
+            logger.warning("Dropped a %s from somebody who has not registered", type(message).__name__)
+            return None
+        self._links.setdefault(identity, link)
         if isinstance(message, Monitoring):
             self.to_client(message)
-            return
-        if isinstance(message, Results) and len(frames) > 2:
-            message = Results(
-                [msgspec.structs.replace(r, payload=self._store.land(r.payload, frames)) for r in message.results],
-                message.credit,
-            )
+            return None
+        if isinstance(message, Results) and len(frames) > 1:
+            landed = [msgspec.structs.replace(r, payload=self._store.land(r.payload, frames)) for r in message.results]
+            message = Results(landed, message.credit)
         self.broker.heard(identity, message, time.monotonic())
+        return None
 
     # -- what the broker asks for ----------------------------------------------------------------------------------
 
@@ -147,18 +169,18 @@ class Interchange:
 
     def to_manager(self, identity: bytes, message: messages.ToManager) -> None:
         """Send a message to a manager, with large buffers as frames if it is on another node."""
-        pipe = self._pipes.get(identity)
-        if pipe is None:
+        if identity not in self._links:
             return
-        frames: list[Any] = [identity, b""]
-        if isinstance(message, Tasks) and not self._on_this_node.get(identity):
-            message = Tasks(
-                [msgspec.structs.replace(t, payload=self._store.ship(t.payload, frames)) for t in message.tasks],
-                message.functions,
-                message.forget,
-            )
-        frames[1] = self._from_manager.encode(message)
-        pipe.send(frames)
+        frames: list[Any] = [b""]
+        if isinstance(message, Tasks) and identity not in self._sharing:
+            shipped = [msgspec.structs.replace(t, payload=self._store.ship(t.payload, frames)) for t in message.tasks]
+            message = Tasks(shipped, message.functions, message.forget)
+        frames[0] = self._from_manager.encode(message)
+        link = self._links[identity]
+        if link is None:
+            self._remote.send([identity, *frames])
+        else:
+            link.send(frames)
 
     def welcome(self, about: Register) -> Registered:
         """Make the answer to a manager that is taken in."""
@@ -183,16 +205,20 @@ class Interchange:
 
     def close(self) -> None:
         """Close the sockets, giving the last messages a moment to leave."""
-        for pipe in (self._local, self._remote, self._client):
-            pipe.close(linger=1000)
+        self._listener.close()
+        for link in self._links.values():
+            if link is not None:
+                link.close(linger=1000)
+        self._client.close(linger=1000)
+        self._remote.close(linger=1000)
         self._context.term()
 
 
-def bind(socket: zmq.Socket[bytes], address: str | None, port: int | None, port_range: tuple[int, int]) -> int:
+def bind(listener: zmq.Socket[bytes], address: str | None, port: int | None, port_range: tuple[int, int]) -> int:
     """Listen for managers.
 
     Args:
-        socket: the socket.
+        listener: the socket.
         address: address to listen on; None for all.
         port: the port, or None for a free one of the range.
         port_range: first port, and the one after the last.
@@ -206,13 +232,13 @@ def bind(socket: zmq.Socket[bytes], address: str | None, port: int | None, port_
     host = "*" if address is None else f"[{address}]" if ":" in address else address
     if port is not None:
         try:
-            socket.bind(f"tcp://{host}:{port}")
+            listener.bind(f"tcp://{host}:{port}")
         except zmq.ZMQError as e:
             msg = f"worker_port {port} cannot be listened on: {e}"
             raise PortError(msg) from e
         return port
     try:
-        return socket.bind_to_random_port(f"tcp://{host}", *port_range)
+        return listener.bind_to_random_port(f"tcp://{host}", *port_range)
     except zmq.ZMQError as e:
         pass_on = e
     except OSError as e:
@@ -249,14 +275,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: loop.post(interchange.stop, "SIGTERM"))
 
-    def stdin_readable() -> None:
-        if not os.read(0, 4096):
-            loop.remove_reader(0)
-            interchange.stop("the client is gone")
-
-    loop.add_reader(0, stdin_readable)
     logger.info("Listening for managers on port %d", interchange.port)
     print(f"READY {interchange.port}", flush=True)
+    # The client reads that line only; what a user's selector may print goes where errors go.
+    os.dup2(2, 1)
     loop.run()
     interchange.close()
 

@@ -9,7 +9,7 @@ class InterchangeConfig(msgspec.Struct):
     """What the client tells its interchange at the start.
 
     Attributes:
-        client_url: where the client listens.
+        client_path: path of the file-system socket where the client listens.
         manager_path: path of the file-system socket for managers of this node.
         address: address to listen on for managers of other nodes; None for all of this host's.
         port: TCP port to listen on, or None for a free one of `port_range`.
@@ -22,7 +22,7 @@ class InterchangeConfig(msgspec.Struct):
         logdir: folder for the log, and `log_config` what writes it.
     """
 
-    client_url: str
+    client_path: str
     manager_path: str
     address: str | None
     port: int | None

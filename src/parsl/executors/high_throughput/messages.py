@@ -176,8 +176,9 @@ class Monitoring(_Message, tag=11):
 
 
 class Register(_Message, tag=12):
-    """A manager presents itself."""
+    """A manager presents itself; `uid` is its name from now on."""
 
+    uid: str
     protocol: int
     block_id: str
     hostname: str

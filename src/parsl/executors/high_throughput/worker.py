@@ -33,12 +33,12 @@ from parsl.executors.high_throughput.messages import (
     WorkerReady,
 )
 from parsl.executors.high_throughput.segments import SegmentStore
+from parsl.executors.high_throughput.streams import LENGTH
 from parsl.serialize import facade
 from parsl.serialize.errors import SerializationError
 
 logger = logging.getLogger(__name__)
 
-LENGTH = struct.Struct("<I")
 CLAIM = struct.Struct("<q")
 
 # A task in the mailbox is at most this long; what is longer lies in a segment.

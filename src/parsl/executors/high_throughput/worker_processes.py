@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from parsl.executors.high_throughput.messages import Setup, Task, to_manager
-from parsl.executors.high_throughput.worker import CLAIM, LARGEST_LETTER, LENGTH
+from parsl.executors.high_throughput.streams import Stream
+from parsl.executors.high_throughput.worker import CLAIM, LARGEST_LETTER
 
 logger = logging.getLogger(__name__)
 
@@ -25,15 +26,22 @@ _MAILBOX_BYTES = 4 * 1024 * 1024
 
 
 class WorkerProcess:
-    """One worker process and the manager's end of its stream."""
+    """One worker process and the manager's end of its stream.
 
-    __slots__ = ("buffer", "process", "slot", "stream")
+    Attributes:
+        slot: its number on the node.
+        process: the process.
+        connection: the manager's end of the socket; `stream` is what reads and writes it.
+    """
 
-    def __init__(self, slot: int, process: subprocess.Popen[bytes], stream: socket.socket) -> None:
+    __slots__ = ("connection", "process", "slot", "stream")
+
+    stream: Stream
+
+    def __init__(self, slot: int, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
         self.slot = slot
         self.process = process
-        self.stream = stream
-        self.buffer = bytearray()
+        self.connection = connection
 
 
 class WorkerProcesses:
@@ -88,13 +96,7 @@ class WorkerProcesses:
 
     def introduce(self, worker: WorkerProcess) -> None:
         """Send a worker its setup, after which it takes tasks."""
-        data = self._codec.encode(self._setup(worker.slot, self._claims_path))
-        worker.stream.setblocking(True)
-        try:
-            worker.stream.sendall(LENGTH.pack(len(data)) + data)
-        except OSError as e:
-            logger.warning("Worker %d did not take its setup: %s", worker.slot, e)
-        worker.stream.setblocking(False)
+        worker.stream.send([self._codec.encode(self._setup(worker.slot, self._claims_path))])
 
     def give(self, task: Task) -> bool:
         """Put a task into the mailbox; False when there is no room."""

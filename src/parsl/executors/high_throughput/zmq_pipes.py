@@ -1,17 +1,13 @@
-"""ZeroMQ sockets on a loop, and the client's connection to its interchange."""
+"""ZeroMQ sockets on a loop: messages between hosts. Within a host there are `streams`."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import zmq
 
-from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
-from parsl.executors.high_throughput.messages import Answer, Cancel, Query
 from parsl.loop import Loop
 
 logger = logging.getLogger(__name__)
@@ -89,72 +85,3 @@ class Pipe:
             except Exception:
                 logger.exception("A message of %d frames could not be handled", len(frames))
         self._loop.post(self._nothing)
-
-
-class CommandClient:
-    """Questions to the interchange, over the executor's connection to it.
-
-    Args:
-        loop: the loop that owns the connection.
-        send: sends a message; called on the loop.
-    """
-
-    def __init__(self, loop: Loop, send: Callable[[Any], object]) -> None:
-        self._loop = loop
-        self._send = send
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, Callable[[Any], object]] = {}
-        self.ok = True
-
-    def run(self, message: str, timeout_s: float | None = 30) -> Any:
-        """Ask the interchange and wait for the answer; not from the loop's own thread.
-
-        Args:
-            message: what to ask for: `MANAGERS`, `WORKERS`, `CONNECTED_BLOCKS`, `OUTSTANDING_C` or
-                `HOLD_WORKER;<manager>`.
-            timeout_s: seconds to wait at most; None waits for good.
-
-        Raises:
-            CommandClientTimeoutError: when there is no answer in time.
-            CommandClientBadError: when the connection is closed.
-        """
-        if not self.ok:
-            raise CommandClientBadError
-        answers: SimpleQueue[Any] = SimpleQueue()
-        self._loop.post(self.ask, message, answers.put)
-        try:
-            answer = answers.get(timeout=timeout_s)
-        except Empty:
-            raise CommandClientTimeoutError from None
-        if isinstance(answer, CommandClientBadError):
-            raise answer
-        return answer
-
-    def ask(self, what: str, answer: Callable[[Any], object]) -> None:
-        """Ask the interchange, on the loop; `answer` is called with what it says."""
-        self._post(answer, lambda number: Query(number, what))
-
-    def cancel(self, task: int, answer: Callable[[Any], object]) -> None:
-        """Ask the interchange, on the loop, to drop a queued task; `answer` is called with a truth value."""
-        self._post(answer, lambda number: Cancel(number, task))
-
-    def answered(self, message: Answer) -> None:
-        """Take an answer."""
-        waiting = self._waiting.pop(message.query, None)
-        if waiting is not None:
-            waiting(message.body)
-
-    def close(self) -> None:
-        """Answer all questions that are open with an error; to be called on the loop."""
-        self.ok = False
-        waiting, self._waiting = self._waiting, {}
-        for answer in waiting.values():
-            answer(CommandClientBadError())
-
-    def _post(self, answer: Callable[[Any], object], make: Callable[[int], Any]) -> None:
-        if not self.ok:
-            answer(CommandClientBadError())
-            return
-        number = next(self._numbers)
-        self._waiting[number] = answer
-        self._send(make(number))

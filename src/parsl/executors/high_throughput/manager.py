@@ -1,0 +1,381 @@
+"""The manager of a node: the `Pool` on its connections to the interchange and to worker processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+import platform
+import socket
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from parsl.addresses import tcp_url
+from parsl.executors.high_throughput import affinity, messages
+from parsl.executors.high_throughput.messages import (
+    Drained,
+    Draining,
+    Heartbeat,
+    Monitoring,
+    Refused,
+    Register,
+    Registered,
+    Results,
+    Setup,
+    Stop,
+    Task,
+    Tasks,
+    WorkerDone,
+    WorkerReady,
+)
+from parsl.executors.high_throughput.pool import Pool
+from parsl.executors.high_throughput.probe import probe_addresses
+from parsl.executors.high_throughput.segments import SegmentStore, read_token
+from parsl.executors.high_throughput.streams import Stream, connect
+from parsl.executors.high_throughput.worker_processes import WorkerProcess, WorkerProcesses, cause_of_death
+from parsl.loop import Loop
+from parsl.version import VERSION
+
+if TYPE_CHECKING:
+    from parsl.curvezmq import ClientContext
+    from parsl.executors.high_throughput.zmq_pipes import Pipe
+
+logger = logging.getLogger(__name__)
+
+# A worker that dies before it is ready is started anew; after so many times in a row the manager gives up.
+_MAX_FAILED_STARTS = 5
+
+# How long a task may be unclaimed by a live worker that has just taken it.
+_CLAIM_SECONDS = 1.0
+
+# How long to look for the interchange when the executor names no time.
+_PROBE_SECONDS = 30.0
+
+
+class Manager:
+    """The Pool on its sockets.
+
+    Args:
+        options: the command line, see `parse_arguments`.
+        logdir: folder of this manager's logs.
+        loop: the loop to run on.
+    """
+
+    def __init__(self, options: Namespace, logdir: str, loop: Loop) -> None:
+        self._options = options
+        self._logdir = logdir
+        self._loop = loop
+        self.uid = options.uid
+        self.exit_code = 0
+        self.exit_reason = ""
+        self._to_manager = messages.to_manager()
+        self._from_worker: messages.Codec[messages.FromWorker] = messages.Codec(messages.FromWorker)
+        self._codec: messages.Codec[Task] = messages.Codec(Task)
+        self._hostname = socket.gethostname()
+        self._accelerators: list[str] = options.available_accelerators
+        self._workers_wanted = self._count_workers()
+        self._cores = affinity.pinning(options.cpu_affinity, self._workers_wanted, affinity.usable_cores())
+        self._store = self._join_store()
+        prefix = os.path.join(self._store.folder, f"{self.uid}-")
+        self._functions = f"{prefix}f"
+        slots = range(self._workers_wanted)
+        self.pool = Pool(self, slots, options.prefetch_capacity, self._hostname)
+        self._processes = WorkerProcesses(self._setup, self._environment, f"{prefix}claims", len(slots))
+        self._registered: Registered | None = None
+        self._link: Pipe | Stream | None = None
+        self._context: ClientContext | None = None
+        self._function_numbers: set[int] = set()
+        self._failed_starts = 0
+        self._heard = time.monotonic()
+        self._asked: float | None = None
+        self._mailbox_watched = False
+        self._drain_told = False
+
+    # -- start ---------------------------------------------------------------------------------------------------
+
+    def _count_workers(self) -> int:
+        options = self._options
+        memory = None
+        if options.mem_per_worker:
+            import psutil
+
+            memory = float(os.environ.get("PARSL_MEMORY_GB") or psutil.virtual_memory().available / 2**30)
+        cores = float(os.environ.get("PARSL_CORES") or len(affinity.usable_cores()))
+        return affinity.worker_count(
+            options.max_workers_per_node,
+            cores,
+            options.cores_per_worker,
+            memory,
+            options.mem_per_worker,
+            len(self._accelerators),
+        )
+
+    def _join_store(self) -> SegmentStore:
+        folder = self._options.segments
+        if folder and read_token(folder):
+            return SegmentStore(folder)
+        return SegmentStore()
+
+    def start(self) -> None:
+        """Start the workers, and while they load, connect to the interchange."""
+        for slot in range(self._workers_wanted):
+            self.start_worker(slot)
+        self._connect()
+        self._loop.at_pass_end(self._end_pass)
+        self._register()
+        self._beat()
+        if self._options.drain_period is not None:
+            self._loop.call_later(self._options.drain_period, self.drain)
+
+    def _connect(self) -> None:
+        """Connect through the file system where that works and large buffers can be shared, else over TCP."""
+        path = self._options.local_path
+        connection = connect(path) if path and not self._store.owned else None
+        if connection is not None:
+            self._link = Stream(
+                self._loop, connection, lambda data: self._on_interchange([data]), self._interchange_gone
+            )
+            return
+        timeout = self._options.address_probe_timeout or _PROBE_SECONDS
+        address = probe_addresses(self._options.addresses, self._options.port, timeout)
+        # Where the interchange is on this node, no zmq is loaded.
+        import zmq
+
+        from parsl.curvezmq import ClientContext
+        from parsl.executors.high_throughput.zmq_pipes import Pipe
+
+        self._context = ClientContext(self._options.cert_dir, ipv6=True)
+        dealer = self._context.socket(zmq.DEALER)
+        dealer.set_hwm(0)
+        dealer.setsockopt(zmq.IDENTITY, self.uid.encode())
+        dealer.connect(tcp_url(address, self._options.port))
+        self._link = Pipe(self._loop, dealer, self._on_interchange)
+
+    def _interchange_gone(self) -> None:
+        self.end("the interchange has closed the connection", 0 if self._registered else 1)
+
+    def _register(self) -> None:
+        drain = self._options.drain_period
+        self._send(
+            Register(
+                uid=self.uid,
+                protocol=messages.PROTOCOL_VERSION,
+                block_id=self._options.block_id,
+                hostname=self._hostname,
+                workers=self._workers_wanted,
+                capacity=self.pool.credit,
+                python_version=platform.python_version(),
+                parsl_version=VERSION,
+                segments=self._store.folder,
+                token=self._store.token,
+                pid=os.getpid(),
+                drain_at=None if drain is None else time.time() + drain,
+                packages=installed_packages(),
+            )
+        )
+
+    # -- the interchange -----------------------------------------------------------------------------------------
+
+    def _send(self, message: Any, frames: list[Any] | None = None) -> None:
+        data = self._to_manager.encode(message)
+        frames = frames or [b""]
+        frames[0] = data
+        if self._link is not None:
+            self._link.send(frames)
+
+    def _on_interchange(self, frames: Sequence[bytes | memoryview]) -> None:
+        self._heard = time.monotonic()
+        message = self._to_manager.decode(frames[0])
+        if isinstance(message, Tasks):
+            self._take(message, frames)
+        elif isinstance(message, Heartbeat):
+            if self._asked is not None:
+                self.pool.round_trip = self._heard - self._asked
+                self._asked = None
+        elif isinstance(message, Registered):
+            self._on_registered(message)
+        elif isinstance(message, Refused):
+            self.end(f"refused by the interchange: {message.reason}", 1)
+        elif isinstance(message, (Drained, Stop)):
+            self.end("drained" if isinstance(message, Drained) else "the interchange said so", 0)
+
+    def _take(self, message: Tasks, frames: Sequence[bytes | memoryview]) -> None:
+        for number, body in message.functions.items():
+            # Under its final name at once: no worker looks for it before a task names it.
+            with open(f"{self._functions}{number}", "wb") as file:
+                file.write(body)
+            self._function_numbers.add(number)
+        for number in message.forget:
+            self._function_numbers.discard(number)
+            os.unlink(f"{self._functions}{number}")
+        tasks = message.tasks
+        if len(frames) > 1:
+            tasks = [msgspec.structs.replace(t, payload=self._store.land(t.payload, frames)) for t in tasks]
+        self.pool.add(tasks)
+
+    def _on_registered(self, message: Registered) -> None:
+        if self._registered is None:
+            self._registered = message
+            for worker in list(self._processes.by_slot.values()):
+                self._processes.introduce(worker)
+            self._ping()
+
+    def _ping(self) -> None:
+        self._asked = time.monotonic()
+        self._send(Heartbeat())
+
+    def _beat(self) -> None:
+        silent = time.monotonic() - self._heard
+        if silent > self._options.hb_threshold:
+            self.end(f"the interchange has not been heard of for {silent:.0f} s", 1)
+            return
+        if self._registered is not None:
+            self._ping()
+        self._loop.call_later(self._options.hb_period, self._beat)
+
+    def drain(self) -> None:
+        """Take no further task, and end once those that are here have ended."""
+        if not self._drain_told:
+            self._drain_told = True
+            logger.info("Draining: %d tasks are here", self.pool.outstanding)
+            self._send(Draining())
+
+    def end(self, reason: str, code: int) -> None:
+        """End the manager."""
+        logger.info("Ending: %s", reason)
+        if code:
+            print(f"parsl manager {self.uid} on {self._hostname} ends: {reason}", file=sys.stderr, flush=True)
+        self.pool.drain()
+        self.exit_code, self.exit_reason = code, reason
+        self._loop.stop()
+
+    def _end_pass(self) -> None:
+        results = self.pool.take_results()
+        if not results:
+            return
+        frames: list[Any] = [b""]
+        if self._registered is not None and not self._registered.shares_segments:
+            shipped = [msgspec.structs.replace(r, payload=self._store.ship(r.payload, frames)) for r in results]
+            for result in results:
+                self._store.drop(result.payload)
+            results = shipped
+        self._send(Results(results, self.pool.credit), frames)
+
+    # -- workers: what the pool asks for -------------------------------------------------------------------------
+
+    def give(self, task: Task) -> bool:
+        """Put a task into the mailbox; when it is full, go on once there is room."""
+        if self._processes.give(task):
+            return True
+        if not self._mailbox_watched:
+            self._mailbox_watched = True
+            self._loop.add_writer(self._processes.mail, self._mailbox_has_room)
+        return False
+
+    def _mailbox_has_room(self) -> None:
+        self._loop.remove_writer(self._processes.mail)
+        self._mailbox_watched = False
+        self.pool.fill()
+
+    def take_back(self) -> list[int]:
+        """Empty the mailbox and return the numbers of the tasks that no worker has taken."""
+        return [self._codec.decode(letter).id for letter in self._processes.take_back()]
+
+    def claims(self) -> dict[int, int]:
+        """Return for each live worker's slot the number of the task that it took last."""
+        return self._processes.claims()
+
+    def start_worker(self, slot: int) -> None:
+        """Start a worker process for a slot."""
+        worker = self._processes.start(slot)
+        # The end of the stream says nothing new: SIGCHLD tells of the process.
+        worker.stream = Stream(
+            self._loop, worker.connection, lambda data: self._said(worker, self._from_worker.decode(data)), lambda: None
+        )
+        if self._registered is not None:
+            self._processes.introduce(worker)
+
+    def _setup(self, slot: int, claims: str) -> Setup:
+        sys_path = self._registered.sys_path if self._registered is not None else []
+        return Setup(
+            sys_path=[p for p in sys_path if os.path.exists(p)],
+            segments=self._store.folder,
+            functions=self._functions,
+            claims=claims,
+            slot=slot,
+        )
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        cores = self._cores[slot]
+        environment = {
+            "PARSL_WORKER_RANK": str(slot),
+            "PARSL_WORKER_COUNT": str(self._workers_wanted),
+            "PARSL_WORKER_POOL_ID": str(self.uid),
+            "PARSL_WORKER_BLOCK_ID": self._options.block_id,
+            "PARSL_WORKER_LOGDIR": self._logdir,
+            **affinity.pinned_environment(cores),
+        }
+        if cores:
+            environment["PARSL_WORKER_CORES"] = ",".join(map(str, cores))
+        if self._accelerators:
+            environment.update(affinity.accelerator_environment(self._accelerators[slot]))
+            environment["PARSL_WORKER_ACCELERATOR"] = self._accelerators[slot]
+        return environment
+
+    # -- workers: what they say ----------------------------------------------------------------------------------
+
+    def _said(self, worker: WorkerProcess, message: messages.FromWorker) -> None:
+        if isinstance(message, WorkerDone):
+            self.pool.done(message.result)
+        elif isinstance(message, WorkerReady):
+            self._failed_starts = 0
+            self.pool.worker_ready(worker.slot)
+        else:
+            self._send(Monitoring(message.body))
+
+    def reap(self) -> None:
+        """Handle the deaths of workers; called when a child of this process has ended."""
+        for worker in self._processes.dead():
+            self._bury(worker)
+
+    def _bury(self, worker: WorkerProcess) -> None:
+        # What it said before it died still counts.
+        worker.stream.drain()
+        worker.stream.close()
+        cause = cause_of_death(worker.process.returncode)
+        logger.warning("Worker %d (process %d) has ended: %s", worker.slot, worker.process.pid, cause)
+        if worker.slot not in self.pool.ready_slots:
+            self._failed_starts += 1
+            if self._failed_starts >= _MAX_FAILED_STARTS:
+                self.end(f"workers do not start: {cause}; see the standard error of the block", 1)
+        if self.pool.worker_gone(worker.slot, self._processes.claim(worker.slot), cause):
+            self._loop.call_later(_CLAIM_SECONDS, self.pool.settle_suspects)
+
+    def close(self) -> None:
+        """End all workers and close the sockets, giving the last messages a moment to leave."""
+        self._processes.close()
+        if self._link is not None:
+            self._link.close(linger=1000)
+        if self._context is not None:
+            self._context.term()
+        for number in self._function_numbers:
+            pathlib.Path(f"{self._functions}{number}").unlink(missing_ok=True)
+        self._store.close()
+
+
+def installed_packages() -> dict[str, str]:
+    """Return the versions of the packages on which what is sent between the hosts depends."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"parsl": VERSION, "msgspec": msgspec.__version__}
+    for name in ("cloudpickle", "dill"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            logger.debug("%s is not installed here", name)
+    return found
