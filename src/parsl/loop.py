@@ -8,21 +8,25 @@ pass ran is handled by the next one, and hooks registered with `Loop.at_pass_end
 from __future__ import annotations
 
 import heapq
+import itertools
 import logging
-import selectors
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any
+
+from parsl.pollers import READ, WRITE, best_poller
 
 logger = logging.getLogger(__name__)
 
 # A pass takes at most this much from the inbox, so that what the first posts produced goes out (and keeps other
 # processes busy) while later posts are still queued.
 _INBOX_PER_PASS = 256
+
+_NOTHING: dict[int, Callable[[], object]] = {}
 
 
 class LoopClosedError(RuntimeError):
@@ -32,10 +36,11 @@ class LoopClosedError(RuntimeError):
 class Timer:
     """A call that the loop makes once, at a given time, unless it is cancelled before."""
 
-    __slots__ = ("args", "cancelled", "function", "when")
+    __slots__ = ("args", "cancelled", "function", "order", "when")
 
-    def __init__(self, when: float, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+    def __init__(self, when: float, order: int, function: Callable[..., object], args: tuple[Any, ...]) -> None:
         self.when = when
+        self.order = order
         self.function = function
         self.args = args
         self.cancelled = False
@@ -45,7 +50,7 @@ class Timer:
         self.cancelled = True
 
     def __lt__(self, other: Timer) -> bool:
-        return self.when < other.when
+        return (self.when, self.order) < (other.when, other.order)
 
 
 class Loop:
@@ -61,8 +66,11 @@ class Loop:
         self.name = name
         self._inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[Timer] = []
+        self._timer_numbers = itertools.count()
         self._hooks: list[Callable[[], object]] = []
-        self._selector = selectors.DefaultSelector()
+        self._poller = best_poller()
+        # What to call at which event of each descriptor.
+        self._watched: dict[int, dict[int, Callable[[], object]]] = {}
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -97,27 +105,29 @@ class Loop:
         if self.on_loop():
             return function(*args)
         answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
-
-        def run() -> None:
-            try:
-                answers.put((True, function(*args)))
-            except BaseException as e:  # noqa: BLE001 - handed to the caller, whatever it is
-                answers.put((False, e))
-
-        return self.ask(run, answers)
+        return self.ask(lambda: answers.put((True, function(*args))), answers)
 
     def ask(self, function: Callable[[], object], answers: SimpleQueue[tuple[bool, Any]]) -> Any:
         """Post `function` and wait until `(True, value)` or `(False, exception)` arrives in `answers`.
 
+        What `function` raises is such an answer.
+
         Raises:
             LoopClosedError: when the loop ends before an answer came.
         """
+
+        def run() -> None:
+            try:
+                function()
+            except BaseException as e:  # noqa: BLE001 - handed to the caller, whatever it is
+                answers.put((False, e))
+
         self._asking.add(answers)
         try:
             # Registered before the flag is read, and read by `_close` after it is set: one of the two sees the other.
             if self._ended.is_set():
                 raise LoopClosedError(f"{self.name} has ended")
-            self.post(function)
+            self.post(run)
             good, value = answers.get()
         finally:
             self._asking.discard(answers)
@@ -133,41 +143,41 @@ class Loop:
 
     def call_later(self, delay: float, function: Callable[..., object], *args: Any) -> Timer:
         """Call `function(*args)` on the loop, `delay` seconds from now."""
-        timer = Timer(time.monotonic() + delay, function, args)
+        # The number keeps timers in the order of their making where the clock is too coarse to tell them apart.
+        timer = Timer(time.monotonic() + delay, next(self._timer_numbers), function, args)
         heapq.heappush(self._timers, timer)
         return timer
 
     def add_reader(self, fd: Any, function: Callable[[], object]) -> None:
         """Call `function()` whenever `fd` (a descriptor, or an object with `fileno()`) can be read."""
-        self._watch(fd, selectors.EVENT_READ, function)
+        self._watch(fd, READ, function)
 
     def remove_reader(self, fd: Any) -> None:
         """Stop waiting for `fd` to be readable; nothing happens when it is not waited for."""
-        self._watch(fd, selectors.EVENT_READ, None)
+        self._watch(fd, READ, None)
 
     def add_writer(self, fd: Any, function: Callable[[], object]) -> None:
         """Call `function()` whenever `fd` can be written."""
-        self._watch(fd, selectors.EVENT_WRITE, function)
+        self._watch(fd, WRITE, function)
 
     def remove_writer(self, fd: Any) -> None:
         """Stop waiting for `fd` to be writable; nothing happens when it is not waited for."""
-        self._watch(fd, selectors.EVENT_WRITE, None)
+        self._watch(fd, WRITE, None)
 
     def _watch(self, fd: Any, event: int, function: Callable[[], object] | None) -> None:
         """Set what is called at an event of a descriptor; None for nothing."""
-        try:
-            key = self._selector.get_key(fd)
-        except (KeyError, ValueError):
-            if function is not None:
-                self._selector.register(fd, event, {event: function})
-            return
-        calls = {e: f for e, f in key.data.items() if e != event}
+        number = fd if isinstance(fd, int) else fd.fileno()
+        known = self._watched.get(number, {})
+        calls = {e: f for e, f in known.items() if e != event}
         if function is not None:
             calls[event] = function
-        if calls:
-            self._selector.modify(fd, sum(calls), calls)
-        else:
-            self._selector.unregister(fd)
+        if not calls:
+            if known:
+                del self._watched[number]
+                self._poller.unregister(number)
+            return
+        (self._poller.modify if known else self._poller.register)(number, sum(calls))
+        self._watched[number] = calls
 
     def at_pass_end(self, hook: Callable[[], object]) -> None:
         """Call `hook()` at the end of each pass, before the loop may sleep."""
@@ -175,8 +185,8 @@ class Loop:
 
     def remove_hook(self, hook: Callable[[], object]) -> None:
         """Undo `at_pass_end(hook)`."""
-        if hook in self._hooks:
-            self._hooks.remove(hook)
+        # A new list, since a hook may ask for this while the old one is walked.
+        self._hooks = [h for h in self._hooks if h != hook]
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -221,25 +231,22 @@ class Loop:
             self._guarded(hook)
         if not self._running:
             return
-        for key, events in self._wait():
-            for event, function in key.data.items():
+        watched = self._watched
+        for fd, events in self._wait():
+            # A call may have ended the watch of a descriptor that is further down the list.
+            for event, function in watched.get(fd, _NOTHING).items():
                 if events & event:
                     self._guarded(function)
 
-    def _wait(self) -> list[tuple[selectors.SelectorKey, int]]:
+    def _wait(self) -> Sequence[tuple[int, int]]:
         if self._inbox:
-            return self._selector.select(0)
-        timeout = None
-        if self._timers:
-            timeout = max(0.0, self._timers[0].when - time.monotonic())
+            return self._poller.poll(0)
+        timeout = max(0.0, self._timers[0].when - time.monotonic()) if self._timers else None
         self._sleeping = True
         # A poster that appended before the flag was set did not wake us: look once more before sleeping.
-        if self._inbox:
-            timeout = 0
-        try:
-            return self._selector.select(timeout)
-        finally:
-            self._sleeping = False
+        ready = self._poller.poll(0 if self._inbox else timeout)
+        self._sleeping = False
+        return ready
 
     def _run_timers(self) -> None:
         now = time.monotonic()
@@ -279,7 +286,7 @@ class Loop:
         self._inbox.clear()
         self._timers.clear()
         self._hooks.clear()
-        self._selector.close()
+        self._poller.close()
         self._wake_in.close()
         self._wake_out.close()
 
@@ -328,5 +335,5 @@ class Helper:
             function, args = item
             try:
                 function(*args)
-            except Exception:
+            except BaseException:  # a user's callback may even ask for the end of the program
                 logger.exception("%s: a call failed: %r", self.name, function)

@@ -6,6 +6,7 @@ import functools
 import inspect
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from parsl.dataflow.dependency_resolvers import deep_traverse_to_gather
@@ -44,9 +45,13 @@ class AppBase(metaclass=ABCMeta):
         self.executors = executors
         self.cache = cache
         self.ignore_for_cache = ignore_for_cache
-        parameters = inspect.signature(func).parameters
+        try:
+            parameters = inspect.signature(func).parameters
+            self._takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        except ValueError:
+            # Some built-in functions and classes, int for one, do not tell their parameters.
+            parameters, self._takes_any = MappingProxyType({}), True
         self._names = frozenset(parameters)
-        self._takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         # Defaults that matter before the function runs: those of special parameters, and futures. With each, its
         # position, since an argument given there takes its place.
         self._defaults = [

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import functools
-import os
-import signal
-import subprocess
 from collections.abc import Callable, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from parsl.app.base import AppBase
-from parsl.app.errors import (
-    AppBadFormatting,
-    AppTimeout,
-    BadStdStreamFile,
-    BashAppNoReturn,
-    BashExitFailure,
-    MissingOutputs,
-)
+from parsl.app.bash_command import remote_side_bash_executor
 
 if TYPE_CHECKING:
     from parsl.dataflow.dflow import DataFlowKernel
     from parsl.dataflow.futures import AppFuture
 
-_TAIL_BYTES = 2000
+__all__ = ["BashApp", "remote_side_bash_executor"]
 
 
 class BashApp(AppBase):
@@ -70,146 +60,3 @@ class BashApp(AppBase):
             ignore_for_cache=self.ignore_for_cache,
             app_kwargs=self.with_defaults(args, kwargs),
         )
-
-
-def remote_side_bash_executor(func: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
-    """Run the command line that `func` makes of the arguments; on the worker.
-
-    Args:
-        func: the user's function.
-        args: its positional arguments.
-        kwargs: its keyword arguments, and `stdout`, `stderr`, `walltime`, `inputs`, `outputs`.
-
-    Returns:
-        0, the exit code.
-
-    Raises:
-        BashExitFailure: when the exit code is another.
-        AppTimeout: when the command did not end within `walltime` seconds; it is killed with all it has started.
-        MissingOutputs: when files of `outputs` are not there at the end.
-        AppBadFormatting: when the function raised AttributeError or IndexError.
-        BashAppNoReturn: when it did not return a string.
-        BadStdStreamFile: when a file for stdout or stderr cannot be opened.
-    """
-    name = getattr(func, "__name__", "bash_app")
-    command = _command(func, name, args, kwargs)
-    with _Streams(kwargs) as streams:
-        process = subprocess.Popen(
-            ["/bin/bash", "-c", command], stdout=streams.out, stderr=streams.err, start_new_session=True
-        )
-        try:
-            code = process.wait(kwargs.get("walltime"))
-        except subprocess.TimeoutExpired:
-            _kill_group(process)
-            msg = f"{name} did not end within its walltime of {kwargs['walltime']:g} s and was killed"
-            raise AppTimeout(msg) from None
-        except BaseException:
-            # The task itself is being stopped, and what it started goes with it.
-            _kill_group(process)
-            raise
-    if code != 0:
-        failure = BashExitFailure(name, code)
-        failure.command = command
-        failure.stdout_path, failure.stderr_path = streams.path("stdout"), streams.path("stderr")
-        failure.stderr_tail = _tail(failure.stderr_path)
-        raise failure
-    missing = [o for o in kwargs.get("outputs") or () if not os.path.exists(os.fspath(o))]
-    if missing:
-        raise MissingOutputs(f"{name} has ended, but not all of its outputs are there", missing)
-    return code
-
-
-def _command(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    parameters = _accepted(func)
-    if parameters is not None:
-        given = {k: v for k, v in kwargs.items() if k in parameters or k not in _OPTIONAL}
-    else:
-        given = kwargs
-    try:
-        command = func(*args, **given)
-    except (AttributeError, IndexError) as e:
-        msg = f"{name} failed to make its command line: {type(e).__name__}: {e}"
-        raise AppBadFormatting(msg) from e
-    if not isinstance(command, str):
-        msg = (
-            f"{name} must return its command line as a string, but returned {type(command).__name__}: {command!r:.100}"
-        )
-        raise BashAppNoReturn(msg)
-    return command
-
-
-# Given to the function only if it has such a parameter.
-_OPTIONAL = frozenset({"stdout", "stderr", "walltime", "inputs", "outputs", "label"})
-
-
-@functools.lru_cache(maxsize=256)
-def _accepted(func: Callable[..., Any]) -> frozenset[str] | None:
-    """Return the names of the function's parameters, or None when it takes any."""
-    import inspect
-
-    parameters = inspect.signature(func).parameters
-    return None if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else frozenset(parameters)
-
-
-class _Streams:
-    """The files for standard output and error of one command, opened while it runs."""
-
-    def __init__(self, kwargs: dict[str, Any]) -> None:
-        from parsl.utils import get_std_fname_mode
-
-        self._specs = {
-            name: get_std_fname_mode(name, kwargs[name])
-            for name in ("stdout", "stderr")
-            if kwargs.get(name) is not None
-        }
-        self._files: dict[str, IO[bytes]] = {}
-
-    def __enter__(self) -> _Streams:
-        for name, (path, mode) in self._specs.items():
-            same = next((n for n, (p, _) in self._specs.items() if p == path and n in self._files), None)
-            self._files[name] = self._files[same] if same else self._open(name, path, mode)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            file.close()
-
-    def _open(self, name: str, path: str, mode: str) -> IO[bytes]:
-        try:
-            folder = os.path.dirname(path)
-            if folder:
-                os.makedirs(folder, exist_ok=True)
-            return open(path, mode.replace("t", "") + ("" if "b" in mode else "b"))
-        except (OSError, ValueError) as e:
-            self.__exit__()
-            msg = f"{path} cannot be opened as {name}: {e}"
-            raise BadStdStreamFile(msg) from e
-
-    @property
-    def out(self) -> IO[bytes] | None:
-        return self._files.get("stdout")
-
-    @property
-    def err(self) -> IO[bytes] | None:
-        return self._files.get("stderr")
-
-    def path(self, name: str) -> str | None:
-        return self._specs[name][0] if name in self._specs else None
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a command with all it has started: it leads a session of its own."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # all of it has ended by itself
-    process.wait()
-
-
-def _tail(path: str | None) -> str | None:
-    if path is None or not os.path.isfile(path):
-        return None
-    with open(path, "rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - _TAIL_BYTES))
-        return file.read().decode(errors="replace")

@@ -269,22 +269,26 @@ class DataFlowKernel(EntryPoints):
         """Cancel a task if it has not started; return whether it is cancelled. For `AppFuture.cancel`."""
         answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
 
-        def answer(cancelled: bool) -> None:
-            answers.put((True, cancelled))
-
         def cancel() -> None:
-            if task.app_fu.done() or self._graph.cancel(task):
-                answer(task.app_fu.cancelled())
-            elif task.status is States.launched:
-                self.executors[task.executor].cancel(task, lambda _: answer(task.app_fu.cancelled()))
-            else:
-                answer(cancelled=False)
+            self._cancel(task, lambda cancelled: answers.put((True, cancelled)))
 
         self.refuse_to_wait(task)
         try:
             return bool(self.loop.ask(cancel, answers))
         except LoopClosedError:
             return task.app_fu.cancelled()
+
+    def cancel_soon(self, task: TaskRecord) -> None:
+        """Cancel a task if it has not started, without waiting to hear about it: for many tasks at once."""
+        self.loop.post(self._cancel, task, lambda _: None)
+
+    def _cancel(self, task: TaskRecord, answer: Callable[[bool], object]) -> None:
+        if task.app_fu.done() or self._graph.cancel(task):
+            answer(task.app_fu.cancelled())
+        elif task.status is States.launched:
+            self.executors[task.executor].cancel(task, lambda _: answer(task.app_fu.cancelled()))
+        else:
+            answer(False)
 
     def refuse_to_wait(self, task: TaskRecord) -> None:
         """Raise RuntimeError on the loop's own thread, where waiting for a task would never end."""

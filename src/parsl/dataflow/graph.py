@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 RetryHandler = Callable[[BaseException, TaskRecord], float]
 
-_NOT_LAUNCHED = frozenset({States.pending, States.fail_retryable})
+_NOT_LAUNCHED = frozenset({States.unsched, States.pending})
 _WAITING = frozenset({States.pending, States.joining})
 
 
@@ -79,13 +79,12 @@ class TaskGraph:
 
     def add(self, task: TaskRecord) -> None:
         """A task was submitted: launch it as soon as what it depends on is done."""
-        if task.status in FINAL_STATES:
-            return  # cancelled on its way here
+        if task.status is not States.unsched:
+            return  # it was made to fail on its way here
+        self._move(task, States.pending)
         if task.depends:
             self._wait_for(task, task.depends)
-        if not task.waiting:
-            self._ready.append(task)
-            self._drain()
+        self.look(task)
 
     def dependency_done(self, task: TaskRecord) -> None:
         """One of the futures that `task` waits for is done."""
@@ -113,6 +112,8 @@ class TaskGraph:
 
     def fail(self, task: TaskRecord, exception: BaseException) -> None:
         """Make `task` fail for good, wherever it stands."""
+        if task.status is States.unsched:
+            self._move(task, States.pending)
         if task.status not in FINAL_STATES:
             self._finish(task, States.failed, Error(exception))
             self._drain()
@@ -152,7 +153,7 @@ class TaskGraph:
                 task = self._ready.popleft()
                 if task.status is States.joining:
                     self._end_join(task)
-                elif task.status not in FINAL_STATES:
+                elif task.status is States.pending:
                     self._launch(task)
         finally:
             self._draining = False
@@ -165,12 +166,12 @@ class TaskGraph:
                 return
             try:
                 task.args, task.kwargs = self._unwrap(task)
-            except Exception as e:  # noqa: BLE001 - a user's resolver may raise anything; it is the task's failure
+            except BaseException as e:  # noqa: BLE001 - a user's resolver may raise anything; it is the task's failure
                 self._attempt_failed(task, e)
                 return
         try:
             self._effects.launch(task)
-        except Exception as e:  # noqa: BLE001 - an executor or memoizer may raise anything; it is the task's failure
+        except BaseException as e:  # noqa: BLE001 - an executor or memoizer may raise anything; it is the task's failure
             self._attempt_failed(task, e)
 
     def _unwrap(self, task: TaskRecord) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -208,7 +209,8 @@ class TaskGraph:
 
     def _attempt_failed(self, task: TaskRecord, exception: BaseException) -> None:
         task.fail_count += 1
-        task.fail_history.append(repr(exception))
+        text = shown(exception)
+        task.fail_history.append(text)
         if isinstance(exception, CancelledError):
             self._finish(task, States.failed, Error(exception))
             return
@@ -216,17 +218,20 @@ class TaskGraph:
         if self._retry_handler is not None:
             try:
                 cost = self._retry_handler(exception, task)
-            except Exception as e:  # noqa: BLE001 - whatever the user's handler raises becomes the task's exception
+                task.fail_cost += cost
+            except BaseException as e:  # noqa: BLE001 - whatever the user's handler raises becomes the task's exception
                 self._finish(task, States.failed, Error(e))
                 return
-        task.fail_cost += cost
-        if task.fail_cost > self._retries:
+        else:
+            task.fail_cost += 1
+        # Not a plain `>`: a cost that is no number at all (nan) must not buy retries without end.
+        if not task.fail_cost <= self._retries:
             self._finish(task, States.failed, Error(exception))
             return
         logger.info(
-            "Task %s failed (%r) and is tried again: cost %s of %s so far",
+            "Task %s failed (%s) and is tried again: cost %s of %s so far",
             task.id,
-            exception,
+            text,
             task.fail_cost,
             self._retries,
             extra={"parsl.task": task.id},

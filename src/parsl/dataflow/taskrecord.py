@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, KeysView, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from parsl.dataflow.states import States
@@ -55,6 +55,9 @@ class Kernel(Protocol):
 
     def cancel_task(self, task: TaskRecord) -> bool:
         """Cancel `task` if that is still possible."""
+
+    def cancel_soon(self, task: TaskRecord) -> None:
+        """Cancel `task` if that is still possible, without waiting to hear about it."""
 
     def refuse_to_wait(self, task: TaskRecord) -> None:
         """Raise RuntimeError when the calling thread is the one that would have to settle `task`."""
@@ -153,7 +156,7 @@ class TaskRecord:
         self.ignore_for_cache = ignore_for_cache
         self.join = join
         self.invoked = invoked
-        self.status = States.pending
+        self.status = States.unsched
         self.depends: Sequence[Future[Any]] = ()
         self.waiting = 0
         self._dependents: list[TaskRecord] | None = None
@@ -199,19 +202,25 @@ class TaskRecord:
         if key in _TIMES:
             seconds = getattr(self, _TIMES[key])
             return None if seconds is None else datetime.datetime.fromtimestamp(seconds)  # noqa: DTZ006 - local time is the contract
-        try:
-            return getattr(self, key)
-        except AttributeError:
-            raise KeyError(key) from None
+        if key not in _KEYS:
+            raise KeyError(key)
+        return getattr(self, key)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        try:
-            setattr(self, _TIMES.get(key, key), value)
-        except AttributeError:
-            raise KeyError(f"a task record has no entry {key!r}") from None
+        if key in _TIMES and isinstance(value, datetime.datetime):
+            value = value.timestamp()
+        if key not in _KEYS:
+            raise KeyError(f"a task record has no entry {key!r}")
+        setattr(self, _SLOTS.get(key, key), value)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and (key in _TIMES or hasattr(self, key))
+        return key in _KEYS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_KEYS)
+
+    def __len__(self) -> int:
+        return len(_KEYS)
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return entry `key`, or `default` when there is none."""
@@ -220,13 +229,20 @@ class TaskRecord:
         except KeyError:
             return default
 
-    def keys(self) -> Iterator[str]:
+    def keys(self) -> KeysView[str]:
         """Name the entries."""
-        yield from (k.lstrip("_") for k in self.__slots__ if k not in _TIMES.values())
-        yield from _TIMES
+        return _KEYS.keys()
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Return each entry with its name."""
+        return [(key, self[key]) for key in _KEYS]
 
     def __repr__(self) -> str:
         return f"<TaskRecord {self.id} {self.func_name} {self.status.name}>"
 
+
+# The names of the entries, in order.
+_KEYS = dict.fromkeys([*(s.lstrip("_") for s in TaskRecord.__slots__ if s not in _TIMES.values()), *_TIMES])
+_SLOTS = {**_TIMES, **{s.lstrip("_"): s for s in TaskRecord.__slots__ if s.startswith("_")}}
 
 _NO_TASKS: list[TaskRecord] = []

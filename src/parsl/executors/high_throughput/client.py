@@ -57,6 +57,7 @@ STOP_SECONDS = 5.0
 
 # Large buffers that are on their way at once; calls beyond wait with their arguments where the user has them.
 LARGEST_IN_FLIGHT = 512 * 2**20
+LARGEST_UNSENT = 4 * 2**20
 
 
 class InterchangeStartError(Exception):
@@ -99,6 +100,7 @@ class InterchangeClient:
         self._arguments: dict[int, Payload] = {}
         self._large: deque[tuple[int, int, bytes, Any, Any]] = deque()
         self._in_flight = 0
+        self._unsent = 0
         self._function_numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._function_counter = itertools.count(1)
         self._new_functions: dict[int, bytes] = {}
@@ -279,8 +281,13 @@ class InterchangeClient:
         payload = self.store.payload(body, buffers)
         if payload.segment is not None:
             self._arguments[number] = payload
-            self._in_flight += sum(payload.segment.sizes)
+            size = sum(payload.segment.sizes)
+            self._in_flight += size
+            self._unsent += size
         self._outgoing.append(Task(number, function, payload, resources))
+        if self._unsent > LARGEST_UNSENT:
+            # Workers need not wait until the last of many large arguments has been written.
+            self._flush()
 
     def _forget_arguments(self, number: int) -> None:
         payload = self._arguments.pop(number, None)
@@ -320,6 +327,7 @@ class InterchangeClient:
             self._stream.send([self._codec.encode(message)])
 
     def _flush(self) -> None:
+        self._unsent = 0
         if self._outgoing or self._dead_functions:
             tasks, self._outgoing = self._outgoing, []
             functions, self._new_functions = self._new_functions, {}

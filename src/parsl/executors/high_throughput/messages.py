@@ -19,7 +19,7 @@ class Segment(msgspec.Struct, array_like=True, frozen=True):
     """Large buffers that lie in a file of the node's segment store (see `segments`), one behind the other.
 
     Attributes:
-        name: the file's name in the store; empty while the buffers travel as frames of the message.
+        name: the file's name in the store, or `frame:<n>` while the buffers travel as a frame of the message.
         sizes: bytes of each buffer.
         writable: for each buffer, whether the object made of it must own memory that can be written.
     """
@@ -305,7 +305,10 @@ class Codec(Generic[M]):
         Raises:
             msgspec.DecodeError: when it is none of this direction.
         """
-        return self._decoder.decode(data)  # type: ignore[no-any-return]
+        try:
+            return self._decoder.decode(data)  # type: ignore[no-any-return]
+        except (UnicodeDecodeError, RecursionError) as e:
+            raise msgspec.DecodeError(f"{type(e).__name__}: {e}") from e
 
 
 def from_client() -> Codec[FromClient]:

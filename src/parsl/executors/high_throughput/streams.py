@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 LENGTH = struct.Struct("<I")
 
-_READ_BYTES = 256 * 1024
+# Less than what the C library takes from the system anew at each read.
+_READ_BYTES = 64 * 1024
 _BUFFER_BYTES = 4 * 1024 * 1024
 
 

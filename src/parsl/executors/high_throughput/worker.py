@@ -41,8 +41,9 @@ logger = logging.getLogger(__name__)
 
 CLAIM = struct.Struct("<q")
 
-# A task in the mailbox is at most this long; what is longer lies in a segment.
-LARGEST_LETTER = 128 * 1024
+# A task in the mailbox is at most this long; what is longer lies in a segment. Less than what the C library takes from
+# the system anew at each read.
+LARGEST_LETTER = 64 * 1024
 
 # Functions kept ready to be called.
 _KEPT_FUNCTIONS = 512

@@ -19,13 +19,10 @@ _COPY_BYTES = 64 * 1024
 class Pipe:
     """A zmq socket that a loop reads.
 
-    At the end of every pass, what has arrived is handed to `received`, then `flush` may send what the pass produced.
-
     Args:
         loop: the loop of the process.
         socket: the socket; owned, and closed by `close`.
         received: called with the frames of each message.
-        flush: called at the end of each pass.
     """
 
     def __init__(
@@ -33,15 +30,14 @@ class Pipe:
         loop: Loop,
         socket: zmq.Socket[bytes],
         received: Callable[[list[bytes]], object],
-        flush: Callable[[], object] | None = None,
     ) -> None:
         self._loop = loop
         self._socket = socket
         self._received = received
-        self._flush = flush
         self._fd = socket.getsockopt(zmq.FD)
-        loop.add_reader(self._fd, self._nothing)
-        loop.at_pass_end(self._pass_end)
+        loop.add_reader(self._fd, self._drain)
+        # What came before the descriptor was watched is not told again.
+        loop.post(self._drain)
 
     def send(self, frames: list[Any]) -> bool:
         """Send a message, never blocking; False when the other side is gone or its queue is full."""
@@ -52,24 +48,17 @@ class Pipe:
             return False
         # zmq's descriptor tells of a change once, and sending may have used that up: see that the loop looks again.
         if self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            self._loop.post(self._nothing)
+            self._loop.post(self._drain)
         return True
 
     def close(self, linger: int = 0) -> None:
         """Close the socket; `linger` milliseconds are given to what is still to be sent."""
-        self._loop.remove_hook(self._pass_end)
         self._loop.remove_reader(self._fd)
         self._socket.close(linger)
 
-    def _nothing(self) -> None:
-        """Wake the loop: the messages are read at the end of its pass."""
-
-    def _pass_end(self) -> None:
-        self._drain()
-        if self._flush is not None:
-            self._flush()
-
     def _drain(self) -> None:
+        if self._socket.closed:
+            return
         receive, received = self._socket.recv_multipart, self._received
         # Bounded, so that a flood does not keep the rest of the pass waiting.
         for _ in range(1000):
@@ -84,4 +73,4 @@ class Pipe:
                 received(frames)
             except Exception:
                 logger.exception("A message of %d frames could not be handled", len(frames))
-        self._loop.post(self._nothing)
+        self._loop.post(self._drain)

@@ -1,0 +1,108 @@
+"""The worker's side of Python apps: limits of time, and coroutines.
+
+Apart from the app itself, so that a worker loads only this.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from parsl.app.errors import AppTimeout
+
+
+def run_coroutine(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a plain function that runs an `async def` function to its end."""
+
+    @functools.wraps(func)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        import asyncio
+
+        return asyncio.run(func(*args, **kwargs))
+
+    return run
+
+
+def timeout(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    """Return `f` with a limit on its time.
+
+    In the main thread of a process, as in a worker, the limit interrupts whatever Python waits for; in another thread
+    it takes effect when the thread next runs Python code.
+
+    Args:
+        f: a function.
+        seconds: how long it may run; 0 or less ends it at once.
+
+    Returns:
+        A function like `f` that raises AppTimeout when the time is over.
+    """
+
+    @functools.wraps(f)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        if seconds <= 0:
+            raise AppTimeout(_text(f, seconds))
+        limit = _limit_by_signal if _can_use_alarm() else _limit_by_thread
+        return limit(f, seconds, args, kwargs)
+
+    return limited
+
+
+def _text(f: Callable[..., Any], seconds: float) -> str:
+    return f"{getattr(f, '__name__', 'the app')} did not end within its walltime of {seconds:g} s"
+
+
+def _can_use_alarm() -> bool:
+    return (
+        hasattr(signal, "setitimer")
+        and threading.current_thread() is threading.main_thread()
+        and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    )
+
+
+def _limit_by_signal(f: Callable[..., Any], seconds: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def expired(*_: object) -> None:
+        raise AppTimeout(_text(f, seconds))
+
+    before = signal.signal(signal.SIGALRM, expired)
+    try:
+        # Again every tenth of a second, for a function that catches the exception in a loop.
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
+        try:
+            return f(*args, **kwargs)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def _limit_by_thread(f: Callable[..., Any], seconds: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    ident = ctypes.c_ulong(threading.get_ident())
+    lock, ended = threading.Lock(), False
+    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+    def expire() -> None:
+        with lock:
+            if not ended:
+                raise_in(ident, ctypes.py_object(AppTimeout))
+
+    timer = threading.Timer(seconds, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        return f(*args, **kwargs)
+    except AppTimeout as e:
+        if e.args:
+            raise
+        # Raised by the timer, which can give a class only: say what happened.
+        raise AppTimeout(_text(f, seconds)) from None
+    finally:
+        # Under the lock, the timer has either fired (and its exception is pending or was raised) or never will.
+        with lock:
+            ended = True
+            raise_in(ident, None)
+        timer.cancel()
+        timer.join()

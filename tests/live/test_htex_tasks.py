@@ -1,0 +1,522 @@
+"""Tasks of all kinds on worker processes: values, files, errors, and what is told of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import threading
+import time
+import traceback
+from concurrent.futures import CancelledError
+from typing import Any
+
+import psutil
+import pytest
+
+from parsl.app.app import bash_app, join_app, python_app
+from parsl.app.errors import AppTimeout, BashExitFailure, MissingOutputs
+from parsl.data_provider.files import File
+from parsl.dataflow.errors import DependencyError
+from parsl.executors.errors import InvalidResourceSpecification
+from parsl.serialize.errors import DeserializationError, SerializationError
+from tests.live import pilot
+
+
+@pytest.fixture(scope="module")
+def dfk(tmp_path_factory):
+    with pilot.kernel(tmp_path_factory.mktemp("tasks")) as kernel:
+        warm = python_app(lambda: 1, data_flow_kernel=kernel)()
+        ended = threading.Event()
+        # Starts the helper, which then belongs to the module and not to the first test with a callback.
+        warm.add_done_callback(lambda _: ended.set())
+        assert ended.wait(pilot.SOON)
+        yield kernel
+
+
+@pytest.fixture(scope="module")
+def executor(dfk):
+    return dfk.executors["htex"]
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_mixed_tasks_end_as_they_should(dfk):
+    def power(x, n=2):
+        return x**n
+
+    def fail(x):
+        raise ValueError(f"no {x}")
+
+    async def wait(x):
+        await asyncio.sleep(0)
+        return -x
+
+    def echo(x):
+        return f"test {x} -lt 500"
+
+    @join_app(data_flow_kernel=dfk)
+    def both(x):
+        return [powers(x), powers(x, n=3)]
+
+    powers, fails, waits = (python_app(f, data_flow_kernel=dfk) for f in (power, fail, wait))
+    echoes = bash_app(echo, data_flow_kernel=dfk)
+    kinds = {
+        "power": (powers, lambda x: x**2),
+        "wait": (waits, lambda x: -x),
+        "fail": (fails, lambda x: ValueError),
+        "both": (both, lambda x: [x**2, x**3]),
+        "after": (lambda x: powers(powers(x)), lambda x: x**4),
+    }
+    rng = random.Random(1)
+    calls = [(rng.choice(list(kinds)), x) for x in range(1000)]
+    futures = [kinds[kind][0](x) for kind, x in calls]
+    shells = [echoes(x) for x in range(480, 520)]
+    for (kind, x), future in zip(calls, futures, strict=True):
+        expected = kinds[kind][1](x)
+        if expected is ValueError:
+            assert str(future.exception(pilot.SOON)) == f"no {x}"
+        else:
+            assert future.result(pilot.SOON) == expected
+    codes = [s.exception(pilot.SOON) and s.exception().exitcode for s in shells]
+    assert codes == [None] * 20 + [1] * 20
+    assert dfk.executors["htex"].outstanding() == 0
+    assert not dfk.tasks
+
+
+def test_each_result_is_a_fresh_object(dfk):
+    @python_app(data_flow_kernel=dfk)
+    def table():
+        return {"a": [1, 2]}
+
+    first, second = table().result(pilot.SOON), table().result(pilot.SOON)
+    assert first == second
+    assert first is not second
+    assert first["a"] is not second["a"]
+
+
+def test_futures_in_default_arguments_are_waited_for(dfk):
+    @python_app(data_flow_kernel=dfk)
+    def number(x):
+        return x
+
+    @python_app(data_flow_kernel=dfk)
+    def total(inputs=[number(1), number(2)]):  # noqa: B006
+        return sum(inputs)
+
+    @bash_app(data_flow_kernel=dfk)
+    def check(inputs=[number(1), number(2)]):  # noqa: B006
+        return f"exit {inputs[0] + inputs[1]}"
+
+    assert total().result(pilot.SOON) == 3
+    assert check().exception(pilot.SOON).exitcode == 3
+
+
+def test_the_workers_know_who_they_are(dfk, executor):
+    @python_app(data_flow_kernel=dfk)
+    def me():
+        return {k: v for k, v in os.environ.items() if k.startswith("PARSL_WORKER")}, os.getpid(), os.getppid()
+
+    (environment, pid, parent), manager = me().result(pilot.SOON), executor.connected_managers()[0]
+    rank = [w.pid for w in pilot.workers_of(executor)].index(pid)
+    assert environment["PARSL_WORKER_RANK"] == str(rank)
+    assert environment["PARSL_WORKER_COUNT"] == "2"
+    assert environment["PARSL_WORKER_POOL_ID"] == manager["manager"]
+    assert environment["PARSL_WORKER_BLOCK_ID"] == "0"
+    assert parent == manager["process_id"]
+
+
+# -- bash, files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("exit 15", 15), ("{not_executable}", 126), ("no-such-program-here", 127), ("echo $((1/0))", 1)],
+)
+def test_exit_codes_come_through_unchanged(dfk, tmp_path, command, code):
+    (tmp_path / "plain").write_text("echo not to be run\n")
+
+    @bash_app(data_flow_kernel=dfk)
+    def run(command, stderr=None):
+        return command
+
+    line = command.format(not_executable=tmp_path / "plain") if "{not" in command else command
+    failure = run(line, stderr=str(tmp_path / "err")).exception(pilot.SOON)
+    assert isinstance(failure, BashExitFailure)
+    assert failure.exitcode == code
+    assert (failure.command, failure.stderr_path) == (line, str(tmp_path / "err"))
+    assert failure.app_name == "run"
+    if code != 15:
+        assert failure.stderr_tail
+        assert failure.stderr_tail.strip() in str(failure)
+
+
+def test_standard_streams_go_to_files(dfk, tmp_path):
+    @bash_app(data_flow_kernel=dfk)
+    def say(word, stdout=None, stderr=None):
+        return f"echo {word}; echo not {word} >&2"
+
+    out, err = tmp_path / "new" / "folder" / "out", tmp_path / "err"
+    future = say("red", stdout=str(out), stderr=(str(err), "w"))
+    assert future.result(pilot.SOON) == 0
+    assert future.stdout == str(out)
+    assert say("blue", stdout=out, stderr=(str(err), "w")).result(pilot.SOON) == 0
+    assert out.read_text() == "red\nblue\n"
+    assert err.read_text() == "not blue\n"
+
+
+def test_files_go_in_and_come_out(dfk, tmp_path):
+    @bash_app(data_flow_kernel=dfk)
+    def sort(inputs=(), outputs=()):
+        return f"sort {inputs[0]} > {outputs[0]}"
+
+    @python_app(data_flow_kernel=dfk)
+    def lines(inputs=()):
+        with open(inputs[0]) as file:
+            return file.read().split()
+
+    (tmp_path / "in").write_text("c\na\nb\n")
+    output = File(str(tmp_path / "sorted"))
+    future = sort(inputs=[File(str(tmp_path / "in"))], outputs=[output])
+    assert lines(inputs=[future.outputs[0]]).result(pilot.SOON) == ["a", "b", "c"]
+    assert future.outputs[0].result(pilot.SOON) is output
+
+
+def test_an_output_that_was_not_made_is_named(dfk, tmp_path):
+    @bash_app(data_flow_kernel=dfk)
+    def nothing(outputs=()):
+        return "true"
+
+    failure = nothing(outputs=[File(str(tmp_path / "absent"))]).exception(pilot.SOON)
+    assert isinstance(failure, MissingOutputs)
+    assert "absent" in str(failure)
+
+
+def test_walltime_kills_a_command_with_all_it_started(dfk, tmp_path):
+    @bash_app(data_flow_kernel=dfk)
+    def slow(path, walltime=0.5):
+        return f"(sleep 300 & echo $! > {path}; wait) & wait"
+
+    assert isinstance(slow(tmp_path / "pid").exception(pilot.SOON), AppTimeout)
+    pid = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(pid) or not pilot.still_there([psutil.Process(pid)], pilot.SOON)
+
+
+def test_walltime_ends_a_busy_function_and_the_worker_goes_on(dfk, executor):
+    @python_app(data_flow_kernel=dfk)
+    def spin(walltime=0.2):
+        while True:
+            pass
+
+    @python_app(data_flow_kernel=dfk)
+    def rest(seconds, walltime=0.2):
+        time.sleep(seconds)
+        return "rested"
+
+    before = pilot.workers_of(executor)
+    ends = [spin(), rest(60), rest(0.01)]
+    assert [type(e.exception(pilot.SOON)) for e in ends] == [AppTimeout, AppTimeout, type(None)]
+    assert ends[0].task_record["func_name"] == "spin"
+    # The alarm of an app that ended in time must not hit a later one on its worker.
+    assert [rest(0.3, walltime=60).result(pilot.SOON) for _ in range(2)] == ["rested"] * 2
+    assert pilot.workers_of(executor) == before
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+class OnlyHere(Exception):
+    def __init__(self, code, *, where):
+        super().__init__(f"code {code}")
+        self.code = code
+        self.where = where
+
+
+def test_an_exception_arrives_as_itself_with_its_traceback_and_one_line_on_where(dfk, executor):
+    def inner():
+        raise OnlyHere(7, where="deep inside")
+
+    def outer():
+        try:
+            inner()
+        except OnlyHere as e:
+            raise LookupError("outer") from e
+
+    future = python_app(outer, data_flow_kernel=dfk)()
+    error = future.exception(pilot.SOON)
+    assert type(error) is LookupError
+    assert isinstance(error.__cause__, OnlyHere)
+    assert (error.__cause__.code, error.__cause__.where) == (7, "deep inside")
+    text = "".join(traceback.format_exception(error))
+    assert 'raise OnlyHere(7, where="deep inside")' in text
+    assert "in outer" in text
+    assert "worker.py" not in text, "frames of the worker itself tell the user nothing"
+    (note,) = error.__notes__
+    manager = executor.connected_managers()[0]
+    logs = os.path.join(dfk.run_dir, "htex", "block-0", manager["manager"])
+    for part in (f"task {future.tid} ", f"host {socket.gethostname()}", "block 0", f"log: {logs}"):
+        assert part in note
+    assert "\n" not in note
+
+
+def test_an_error_names_the_log_file_of_its_worker_and_it_is_there(dfk):
+    @python_app(data_flow_kernel=dfk)
+    def fail():
+        raise OSError("x")
+
+    (note,) = fail().exception(pilot.SOON).__notes__
+    path = note.partition("log: ")[2]
+    assert os.path.isfile(path), note
+
+
+def test_what_depends_on_a_failure_says_so(dfk):
+    @python_app(data_flow_kernel=dfk)
+    def fail():
+        raise KeyError("root")
+
+    @python_app(data_flow_kernel=dfk)
+    def after(x):
+        return x
+
+    first = fail()
+    error = after(after(first)).exception(pilot.SOON)
+    assert isinstance(error, DependencyError)
+    assert error.__cause__ is first.exception()
+
+
+class BadNews:
+    """Becomes bytes without trouble, but cannot be made of them again."""
+
+    def __reduce__(self):
+        return explode, ("bad news",)
+
+
+def explode(text):
+    raise RuntimeError(text)
+
+
+def test_a_result_that_cannot_be_unpacked_is_that_tasks_error_alone(dfk):
+    @python_app(data_flow_kernel=dfk)
+    def give(kind):
+        return kind() if callable(kind) else kind
+
+    others = [give(i) for i in range(50)]
+    bad = give(BadNews)
+    others += [give(i) for i in range(50, 100)]
+    error = bad.exception(pilot.SOON)
+    assert isinstance(error, DeserializationError)
+    assert "bad news" in str(error)
+    assert [o.result(pilot.SOON) for o in others] == list(range(100))
+
+
+def test_an_argument_that_cannot_be_packed_is_that_tasks_error_alone(dfk):
+    @python_app(data_flow_kernel=dfk)
+    def take(x):
+        return x
+
+    bad, good = take({"deep": [threading.Lock()]}), take(1)
+    error = bad.exception(pilot.SOON)
+    assert isinstance(error, SerializationError)
+    assert "lock" in str(error)
+    assert "['deep'][0]" in str(error)
+    assert good.result(pilot.SOON) == 1
+
+
+def test_an_argument_that_cannot_be_unpacked_is_that_tasks_error_alone(dfk):
+    @python_app(data_flow_kernel=dfk)
+    def take(x):
+        return x
+
+    bad, good = take(BadNews()), take(1)
+    assert "bad news" in str(bad.exception(pilot.SOON))
+    assert good.result(pilot.SOON) == 1
+
+
+def test_a_result_that_cannot_be_packed_is_that_tasks_error_alone(dfk, executor):
+    @python_app(data_flow_kernel=dfk)
+    def give(kind):
+        import threading
+
+        return {"good": 1, "bad": threading.Lock()} if kind else 2
+
+    before = pilot.workers_of(executor)
+    bad, good = give(True), give(False)
+    error = bad.exception(pilot.SOON)
+    assert isinstance(error, SerializationError)
+    assert "the result['bad']" in str(error)
+    assert good.result(pilot.SOON) == 2
+    assert pilot.workers_of(executor) == before
+
+
+def test_an_exception_that_cannot_be_packed_still_tells_its_story(dfk):
+    class Clingy(Exception):
+        def __init__(self, text):
+            super().__init__(text)
+            import threading
+
+            self.lock = threading.Lock()
+
+    @python_app(data_flow_kernel=dfk)
+    def fail():
+        raise Clingy("hold on")
+
+    assert "hold on" in str(fail().exception(pilot.SOON))
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit, BaseException])
+def test_an_exception_that_is_no_exception_costs_no_worker(dfk, executor, kind):
+    @python_app(data_flow_kernel=dfk)
+    def fail(kind):
+        raise kind("raised")
+
+    before = pilot.workers_of(executor)
+    assert type(fail(kind).exception(pilot.SOON)) is kind
+    assert pilot.workers_of(executor) == before
+
+
+# -- cancel, priorities ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(dfk, tmp_path):
+    """Keep both workers busy until the fixture's value is called."""
+
+    @python_app(data_flow_kernel=dfk)
+    def hold(path, started):
+        open(started, "w").close()
+        with open(path) as fifo:
+            fifo.read()
+
+    path = str(tmp_path / "gate")
+    os.mkfifo(path)
+    # Tasks so short that many are kept at the node would go before; a slow one makes the stock small again.
+    holds = [hold(path, str(tmp_path / f"started-{i}")) for i in range(2)]
+    pilot.wait_for(lambda: all(os.path.exists(tmp_path / f"started-{i}") for i in range(2)))
+    fds: list[Any] = []
+
+    def release():
+        if not fds:
+            fds.append(os.open(path, os.O_WRONLY))
+            os.close(fds[0])
+            assert [h.result(pilot.SOON) for h in holds] == [None, None]
+
+    yield release
+    release()
+
+
+def test_a_queued_task_can_be_cancelled_and_a_running_one_not(tmp_path):
+    with pilot.kernel(tmp_path) as kernel:
+
+        @python_app(data_flow_kernel=kernel)
+        def hold(path):
+            with open(path) as fifo:
+                fifo.read()
+            return os.getpid()
+
+        path = str(tmp_path / "gate")
+        os.mkfifo(path)
+        running = [hold(path) for _ in range(2)]
+        # Once it can be opened without waiting, somebody reads.
+        gate = os.open(path, os.O_WRONLY)
+        pilot.wait_for(lambda: sum(m["tasks"] for m in kernel.executors["htex"].connected_managers()) == 2)
+        queued = [hold(path) for _ in range(5)]
+        assert [q.cancel() for q in queued[1:4]] == [True] * 3
+        assert all(q.cancelled() for q in queued[1:4])
+        with pytest.raises(CancelledError):
+            queued[1].result(pilot.SOON)
+        assert running[0].cancel() is False
+        os.close(gate)
+        assert all(f.result(pilot.SOON) for f in [*running, queued[0], queued[4]])
+        assert running[0].cancel() is False
+
+
+def test_an_unknown_resource_is_refused_in_the_future(dfk):
+    @python_app(data_flow_kernel=dfk)
+    def any_app(parsl_resource_specification=None):
+        return 1
+
+    error = any_app(parsl_resource_specification={"cores": 2}).exception(pilot.SOON)
+    assert isinstance(error, InvalidResourceSpecification)
+    assert "cores" in str(error)
+    error = any_app(parsl_resource_specification={"priority": "high"}).exception(pilot.SOON)
+    assert isinstance(error, InvalidResourceSpecification)
+    assert any_app(parsl_resource_specification={"priority": -1}).result(pilot.SOON) == 1
+
+
+# -- the half-public surface -------------------------------------------------------------------------------------------
+
+
+def test_what_libraries_read_of_the_executor(dfk, executor):
+    number = executor._task_counter
+    future = executor.submit(divmod, {}, 7, 2)
+    assert future.parsl_executor_task_id == executor._task_counter == number + 1
+    assert future.result(pilot.SOON) == (3, 1)
+    (manager,) = executor.connected_managers()
+    assert {
+        "manager": str,
+        "block_id": str,
+        "worker_count": int,
+        "tasks": int,
+        "idle_duration": float,
+        "active": bool,
+        "draining": bool,
+        "parsl_version": str,
+        "python_version": str,
+    }.items() <= {k: type(v) for k, v in manager.items()}.items()
+    assert manager["active"] is True
+    assert manager["draining"] is False
+    assert manager["worker_count"] == 2
+    assert executor.connected_blocks() == ["0"]
+    assert executor.connected_workers == 2
+    assert executor.workers_per_node == 2
+    assert list(executor.status()) == ["0"]
+    assert executor.blocks_to_job_id == {"0": next(iter(executor.job_ids_to_block))}
+    assert executor.connected_managers_packages()[manager["manager"]]["parsl"]
+
+
+def test_tasks_holds_the_futures_of_open_calls(dfk, executor, busy):
+    assert executor.outstanding() == 2
+    assert [type(f).__name__ for f in executor.tasks.values()] == ["AppFuture"] * 2
+    queued = executor.submit(int, {})
+    assert executor.tasks[executor._task_counter] is queued
+    busy()
+    assert queued.result(pilot.SOON) == 0
+    assert executor.outstanding() == 0
+    assert not executor.tasks
+
+
+def test_a_call_packed_by_the_caller_runs(executor):
+    from parsl.serialize import pack_apply_message
+
+    buffer = pack_apply_message(divmod, (7,), {})
+    small = executor.submit_payload({}, pack_apply_message(divmod, (7, 2), {}))
+    large = executor.submit_payload({"resource_spec": {"priority": 1}}, pack_apply_message(len, (b"x" * 10**6,), {}))
+    assert small.result(pilot.SOON) == (3, 1)
+    assert large.result(pilot.SOON) == 10**6
+    assert large.parsl_executor_task_id == small.parsl_executor_task_id + 1
+    assert isinstance(executor.submit_payload({}, buffer).exception(pilot.SOON), TypeError)
+    assert executor.submit_payload({}, b"garbage").exception(pilot.SOON) is not None
+
+
+def test_workers_are_children_of_the_manager_in_its_process_group(executor):
+    manager, workers = pilot.manager_of(executor), pilot.workers_of(executor)
+    assert len(workers) == 2
+    assert {os.getpgid(w.pid) for w in workers} == {os.getpgid(manager.pid)}
+    assert os.getpgid(manager.pid) != os.getpgid(os.getpid())
+
+
+def test_the_logs_are_where_they_are_looked_for(dfk, executor):
+    uid = executor.connected_managers()[0]["manager"]
+    folder = os.path.join(dfk.run_dir, "htex")
+    node = os.path.join(folder, "block-0", uid)
+    for path in (f"{folder}/interchange.log", f"{node}/manager.log", f"{node}/worker_0.log", f"{node}/worker_1.log"):
+        assert os.path.getsize(path) > 0, path
+
+
+def test_signals_of_the_terminal_do_not_reach_the_node(executor):
+    for process in (pilot.interchange_of(executor), pilot.manager_of(executor)):
+        os.kill(process.pid, signal.SIGINT)
+    assert executor.submit(int, {}).result(pilot.SOON) == 0
