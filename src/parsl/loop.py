@@ -318,14 +318,23 @@ class Helper:
                 self._calls.put(None)
                 self._run()
 
-    def close(self, timeout: float | None = None) -> None:
-        """Wait until all that was posted is done, at most `timeout` seconds, and end the thread."""
-        thread = self._thread
-        self._thread = None
-        if thread is not None:
-            self._calls.put(None)
-            if thread is not threading.current_thread():
-                thread.join(timeout)
+    def close(self, timeout: float | None = None) -> bool:
+        """Wait until all that was posted is done, and end the thread.
+
+        Args:
+            timeout: seconds to wait at most; None waits as long as it takes.
+
+        Returns:
+            Whether all is done. On the helper's own thread that is left to the thread itself.
+        """
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return True
+        self._calls.put(None)
+        if thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
 
     def _run(self) -> None:
         while True:

@@ -99,10 +99,10 @@ def _encode_one(exception: BaseException, places: dict[int, int]) -> EncodedExce
         _ExceptionPickler(buffer, exception).dump(exception)
         payload = buffer.getvalue()
     except Exception as e:  # noqa: BLE001 - pickling runs users' code, which may raise anything; it is told on arrival
-        problem = f"it can't be pickled: {_shown(e)}"
+        problem = f"it can't be pickled: {shown(e)}"
     return EncodedException(
         class_name=_class_name(type(exception)),
-        text=_shown(exception),
+        text=shown(exception),
         frames=_frames(exception.__traceback__),
         payload=payload,
         problem=problem,
@@ -119,7 +119,7 @@ def _decode_one(link: EncodedException, stand_in: Callable[[str, str, str, str],
         try:
             exception = pickle.loads(link.payload)  # noqa: S301 - it comes from our own worker, like any result
         except Exception as e:  # noqa: BLE001 - unpickling runs users' code, which may raise anything
-            problem = f"it can't be unpickled here: {_shown(e)}"
+            problem = f"it can't be unpickled here: {shown(e)}"
         else:
             if isinstance(exception, BaseException):
                 return exception.with_traceback(traceback)
@@ -281,7 +281,8 @@ def _class_name(cls: type) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _shown(exception: BaseException) -> str:
+def shown(exception: BaseException) -> str:
+    """Return the repr of an exception, shortened; one whose repr fails is shown by its class."""
     try:
         text = repr(exception)
     except Exception as e:  # noqa: BLE001 - a user's __repr__ may raise anything; what it raised is shown instead

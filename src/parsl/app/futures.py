@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
 from parsl.data_provider.files import File
+from parsl.dataflow.futures import LazyFuture
+from parsl.dataflow.taskrecord import Error, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
+
+    from parsl.dataflow.taskrecord import Outcome
 
 
-class DataFuture(Future[File]):
+class DataFuture(LazyFuture[File]):
     """The promise of a file: it is done when whatever produces the file has ended.
 
     Its result is the very File object that it was made with. If the producer failed, it raises the producer's
@@ -35,7 +39,13 @@ class DataFuture(Future[File]):
         self.parent = fut
         self.file_obj = file_obj
         self._tid = tid
-        fut.add_done_callback(self.parent_callback)
+        if isinstance(fut, LazyFuture):
+            fut.follow(self._follow_parent)
+        else:
+            fut.add_done_callback(self.parent_callback)
+
+    def _follow_parent(self) -> Sequence[DataFuture]:
+        return (self,) if self.settle(self._outcome_from(self.parent)) else ()
 
     def parent_callback(self, parent_fu: Future[Any]) -> None:
         """End as the producer has ended. The producer's future calls this, once.
@@ -43,16 +53,12 @@ class DataFuture(Future[File]):
         Args:
             parent_fu: the future of the producer, which is done.
         """
-        if parent_fu.cancelled():
-            super().cancel()
-            # The second step is what tells `wait` and `as_completed`.
-            self.set_running_or_notify_cancel()
-            return
-        exception = parent_fu.exception()
-        if exception is not None:
-            self.set_exception(exception)
-        else:
-            self.set_result(self.file_obj)
+        if self.settle(self._outcome_from(parent_fu)):
+            self.run_callbacks()
+
+    def _outcome_from(self, parent: Future[Any]) -> Outcome:
+        exception = CancelledError() if parent.cancelled() else parent.exception()
+        return Value(self.file_obj) if exception is None else Error(exception)
 
     @property
     def tid(self) -> int | None:

@@ -89,7 +89,6 @@ class DataFlowKernel(EntryPoints):
         self._gather_joining = joining.traverse_to_gather
         self._ids = SimpleIds()
         self._labels: tuple[str, ...] = ()
-        self._debug = logger.isEnabledFor(logging.DEBUG)
         self._failures_told = 0
         self.loop = Loop()
         self._helper = Helper()
@@ -208,7 +207,7 @@ class DataFlowKernel(EntryPoints):
             self._prepare(task, stage=stage)
         self.tasks[task_id] = task
         self.task_count = max(self.task_count, task_id + 1)
-        if self._debug:
+        if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
                 "Task %s submitted for app %s to executor %s, depends on %s",
                 task_id,
@@ -306,7 +305,7 @@ class DataFlowKernel(EntryPoints):
         task.try_launched = time.time()
         self._graph.launched(task)
         self.executors[task.executor].launch(task)
-        if self._debug:
+        if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
                 "Task %s try %s launched on executor %s with executor id %s",
                 task.id,
@@ -328,7 +327,7 @@ class DataFlowKernel(EntryPoints):
         counts = self.task_state_counts
         counts[old] -= 1
         counts[task.status] += 1
-        if self._debug:
+        if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
                 "Task %s is %s",
                 task.id,
@@ -415,7 +414,8 @@ class DataFlowKernel(EntryPoints):
             self._usage_tracker.close()  # type: ignore[union-attr]
         self.loop.stop()
         self.loop.join()
-        self._helper.close()
+        if not self._helper.close(_HELPER_SECONDS):
+            logger.warning("A callback of a future has not ended within %g s; it is left to itself", _HELPER_SECONDS)
         if DataFlowKernelLoader._dfk is self:
             DataFlowKernelLoader._dfk = None
         logger.info("Cleaned up run %s", self.run_id)
@@ -448,6 +448,9 @@ class DataFlowKernel(EntryPoints):
 
 
 _MOST_FAILURES_TOLD = 1000
+
+# How long the cleanup waits for users' callbacks.
+_HELPER_SECONDS = 10.0
 
 
 class SimpleIds:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
 
 # The standard names of the states; `wait` and `as_completed` compare with these very objects.
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from parsl.dataflow.taskrecord import Error
 
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
     from parsl.app.futures import DataFuture
     from parsl.dataflow.taskrecord import Outcome, TaskRecord
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _OPEN = frozenset((PENDING, RUNNING))
 
 
-class _LazyFuture(Future):  # type: ignore[type-arg]
+class LazyFuture(Future[T]):
     """A standard future that makes its lock, its waiters and its callbacks when they are first asked for.
 
     A standard future takes more than a kilobyte at birth, nearly all of it for a condition that most futures
@@ -55,13 +58,31 @@ class _LazyFuture(Future):  # type: ignore[type-arg]
         """Tell whether the call has ended: with a result, with an exception, or cancelled."""
         return self._state not in _OPEN
 
+    def follow(self, function: Callable[[], Sequence[LazyFuture[Any]]]) -> None:
+        """Have `function()` called once this future is settled: at once if it is, else by the thread that settles it.
+
+        This is for the kernel's own books. Callbacks may belong to users and so wait for the helper thread, which
+        another callback may be blocking; a function that neither blocks nor runs a user's code need not wait.
+
+        Args:
+            function: settles what follows from this future; returns the futures that it has settled and whose
+                callbacks have to be run.
+        """
+        with self._condition:
+            if self._state in _OPEN:
+                self.__dict__.setdefault("followers", []).append(function)
+                return
+        for future in function():
+            future.run_callbacks()
+
     def settle(self, outcome: Outcome) -> bool:
         """Give the future its result or exception and wake who waits for it, once.
 
         Only the thread that owns the task calls this.
 
         Returns:
-            Whether callbacks are waiting to be called with `run_callbacks`.
+            Whether callbacks are waiting to be called with `run_callbacks`: those of this future, or of others that
+            have been settled with it.
         """
         if isinstance(outcome, Error):
             self._exception = outcome.exception
@@ -82,14 +103,27 @@ class _LazyFuture(Future):  # type: ignore[type-arg]
                 else:
                     waiter.add_result(self)
             self._condition.notify_all()
-        return bool(fields.get("callbacks"))
+            followers = fields.pop("followers", ())
+        for function in followers:
+            self._settled_with.extend(function())
+        return bool(fields.get("callbacks") or fields.get("settled_with"))
+
+    @property
+    def _settled_with(self) -> list[LazyFuture[Any]]:
+        return self.__dict__.setdefault("settled_with", [])  # type: ignore[no-any-return]
 
     def run_callbacks(self) -> None:
-        """Call the callbacks of a settled future."""
-        self._invoke_callbacks()  # type: ignore[attr-defined]
+        """Call the callbacks of a settled future, and of those that were settled with it."""
+        for callback in self.__dict__.pop("callbacks", ()):
+            try:
+                callback(self)
+            except BaseException:  # a user's callback may even ask for the end of the program
+                logger.exception("A callback of %r failed: %r", self, callback)
+        for future in self.__dict__.pop("settled_with", ()):
+            future.run_callbacks()
 
 
-class AppFuture(_LazyFuture, Generic[T]):
+class AppFuture(LazyFuture[T]):
     """What a call of an app returns at once: the promise of its result.
 
     It is a `concurrent.futures.Future`: `result`, `exception`, `done`, `add_done_callback`, and the functions `wait`
@@ -195,6 +229,9 @@ class AppFuture(_LazyFuture, Generic[T]):
             msg = f"{type(self).__name__} has no attribute {name!r}, and names with a leading underscore are not lifted"
             raise AttributeError(msg)
         return self._lift(deferred_getattr, name)
+
+    # With `__getitem__` alone, `for x in future` would go on for ever: no index ever fails at once.
+    __iter__ = None
 
     def _lift(self, function: Callable[[Any, Any], Any], key: Any) -> AppFuture[Any]:
         return self.task_record.dfk.submit(function, app_args=(self, key), executors=["_parsl_internal"], app_kwargs={})

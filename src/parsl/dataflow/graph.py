@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parsl.app.exception_codec import shown
 from parsl.dataflow.errors import DependencyError, JoinError
 from parsl.dataflow.futures import AppFuture
 from parsl.dataflow.states import FINAL_STATES, LEGAL, States
@@ -95,8 +96,8 @@ class TaskGraph:
 
     def attempt_done(self, task: TaskRecord, outcome: Outcome) -> None:
         """The attempt that `launch` started has ended."""
-        if task.status in FINAL_STATES:
-            return
+        if task.status in FINAL_STATES or task.status in _WAITING:
+            return  # it was made to fail meanwhile, or the executor tells the same end twice
         if type(outcome) is Error:
             self._attempt_failed(task, outcome.exception)
         elif task.join:
@@ -151,10 +152,13 @@ class TaskGraph:
         try:
             while self._ready:
                 task = self._ready.popleft()
-                if task.status is States.joining:
-                    self._end_join(task)
-                elif task.status is States.pending:
-                    self._launch(task)
+                try:
+                    if task.status is States.joining:
+                        self._end_join(task)
+                    elif task.status is States.pending:
+                        self._launch(task)
+                except Exception as e:  # noqa: BLE001 - futures that are not ours may raise anything when they are asked
+                    self.fail(task, e)
         finally:
             self._draining = False
 
@@ -172,7 +176,8 @@ class TaskGraph:
         try:
             self._effects.launch(task)
         except BaseException as e:  # noqa: BLE001 - an executor or memoizer may raise anything; it is the task's failure
-            self._attempt_failed(task, e)
+            if task.status not in FINAL_STATES:
+                self._attempt_failed(task, e)
 
     def _unwrap(self, task: TaskRecord) -> tuple[tuple[Any, ...], dict[str, Any]]:
         unwrap = self._unwrap_for[task.join]
@@ -196,14 +201,17 @@ class TaskGraph:
     # -- waiting -------------------------------------------------------------------------------------------------
 
     def _wait_for(self, task: TaskRecord, futures: Any) -> None:
-        for future in futures:
-            if future.done():
-                continue
-            task.waiting += 1
-            if isinstance(future, AppFuture) and future.task_record.dfk is task.dfk:
-                future.task_record.dependents.append(task)
-            else:
-                self._effects.when_done(future, task)
+        try:
+            for future in futures:
+                if future.done():
+                    continue
+                task.waiting += 1
+                if isinstance(future, AppFuture) and future.task_record.dfk is task.dfk:
+                    future.task_record.dependents.append(task)
+                else:
+                    self._effects.when_done(future, task)
+        except Exception as e:  # noqa: BLE001 - futures that are not ours may raise anything when they are asked
+            self.fail(task, e)
 
     # -- ends ----------------------------------------------------------------------------------------------------
 
@@ -214,18 +222,14 @@ class TaskGraph:
         if isinstance(exception, CancelledError):
             self._finish(task, States.failed, Error(exception))
             return
-        cost: float = 1
-        if self._retry_handler is not None:
-            try:
-                cost = self._retry_handler(exception, task)
-                task.fail_cost += cost
-            except BaseException as e:  # noqa: BLE001 - whatever the user's handler raises becomes the task's exception
-                self._finish(task, States.failed, Error(e))
-                return
-        else:
-            task.fail_cost += 1
-        # Not a plain `>`: a cost that is no number at all (nan) must not buy retries without end.
-        if not task.fail_cost <= self._retries:
+        try:
+            task.fail_cost += 1 if self._retry_handler is None else self._retry_handler(exception, task)
+            affordable = task.fail_cost <= self._retries
+        except BaseException as e:  # noqa: BLE001 - whatever the user's handler raises becomes the task's exception
+            exception, affordable = e, False
+        if task.status in FINAL_STATES:
+            return  # the handler ended the kernel
+        if not affordable:
             self._finish(task, States.failed, Error(exception))
             return
         logger.info(
@@ -243,28 +247,19 @@ class TaskGraph:
 
     def _begin_join(self, task: TaskRecord, result: Any) -> None:
         is_list = isinstance(result, list)
-        joins = result if is_list else [result]
-        wrong = next((j for j in joins if not isinstance(j, Future)), None) if joins else None
-        if wrong is not None or (not is_list and not isinstance(result, Future)):
-            self._finish(
-                task,
-                States.failed,
-                Error(
-                    TypeError(
-                        f"join_app {task.func_name} (task {task.id}) must return a Future or a list of Futures, "
-                        f"but it returned {'a list with ' if is_list else ''}a {type(wrong).__name__}"
-                    )
-                ),
-            )
+        # A copy, since the app may have kept the list.
+        joins = list(result) if is_list else [result]
+        wrong = [type(j).__name__ for j in joins if not isinstance(j, Future)]
+        who = f"join_app {task.func_name} (task {task.id})"
+        if wrong:
+            returned = f"a list with a {wrong[0]}" if is_list else f"a {wrong[0]}"
+            error = TypeError(f"{who} must return a Future or a list of Futures, but it returned {returned}")
+            self._finish(task, States.failed, Error(error))
             return
         if any(j is task.app_fu for j in joins):
-            self._finish(
-                task,
-                States.failed,
-                Error(TypeError(f"join_app {task.func_name} (task {task.id}) returned its own future")),
-            )
+            self._finish(task, States.failed, Error(TypeError(f"{who} returned its own future")))
             return
-        task.joins = result
+        task.joins = joins if is_list else result
         self._move(task, States.joining)
         self._wait_for(task, joins)
         if not task.waiting:

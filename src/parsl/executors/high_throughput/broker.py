@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import logging
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
 
 from parsl.executors.high_throughput.manager_record import ManagerRecord
 from parsl.executors.high_throughput.manager_selector import ManagerSelector
@@ -19,6 +19,7 @@ from parsl.executors.high_throughput.messages import (
     OLDEST_PROTOCOL,
     PROTOCOL_VERSION,
     Drained,
+    Draining,
     FromManager,
     Heartbeat,
     Loss,
@@ -64,7 +65,6 @@ class TaskQueue:
     def __init__(self) -> None:
         self._lanes: dict[float, deque[Task]] = {}
         self._order: list[float] = []
-        self._dropped: set[int] = set()
         self._waiting: set[int] = set()
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class TaskQueue:
 
     def push(self, task: Task) -> None:
         """Queue a task."""
-        priority = _LAST if task.resources is None else task.resources.get("priority", _LAST)
+        priority = _LAST if task.resources is None else _priority(task.resources)
         lane = self._lanes.get(priority)
         if lane is None:
             lane = self._lanes[priority] = deque()
@@ -98,6 +98,12 @@ class TaskQueue:
             return False
         self._waiting.discard(task_id)
         return True
+
+
+def _priority(resources: dict[str, Any]) -> float:
+    """Return the priority that a specification names; what cannot be compared (text, not a number) comes last."""
+    priority = resources.get("priority")
+    return priority if isinstance(priority, (int, float)) and priority == priority else _LAST  # noqa: PLR0124
 
 
 class Broker:
@@ -199,7 +205,7 @@ class Broker:
             self._take_results(manager, message, now)
         elif isinstance(message, Heartbeat):
             self._outbox.to_manager(identity, Heartbeat())
-        else:  # Draining
+        elif isinstance(message, Draining):
             manager.active = False
             manager.draining = True
             self._changed.add(identity)
@@ -255,23 +261,32 @@ class Broker:
     def assign(self) -> None:
         """Hand queued tasks to managers that want some.
 
-        First every manager gets what its workers can run at once, then what it wants in stock: so no node hoards what
-        another could start now.
+        First every manager gets what its workers can run at once, then an equal share of the rest, as far as it wants
+        some in stock: so no node hoards what another could start now.
         """
         if not len(self.queue):
             return
         wanting = {identity for identity, m in self.managers.items() if m.free > 0}
         if not wanting:
             return
-        order = self._selector.sort_managers(self.managers, wanting) if len(wanting) > 1 else list(wanting)
+        order = self._sorted(wanting) if len(wanting) > 1 else list(wanting)
         batches: dict[bytes, list[Task]] = {}
-        for in_stock in (False, True):
-            for identity in order:
-                manager = self.managers[identity]
-                room = manager.free if in_stock else min(manager.free, manager.about.workers - len(manager.tasks))
-                self._take(manager, room, batches)
+        for identity in order:
+            manager = self.managers[identity]
+            self._take(manager, min(manager.free, manager.about.workers - len(manager.tasks)), batches)
+        for served, identity in enumerate(order):
+            share = -(-len(self.queue) // (len(order) - served))
+            self._take(self.managers[identity], min(self.managers[identity].free, share), batches)
         for identity, tasks in batches.items():
             self._send(self.managers[identity], tasks)
+
+    def _sorted(self, wanting: set[bytes]) -> list[bytes]:
+        try:
+            return [i for i in self._selector.sort_managers(self.managers, set(wanting)) if i in wanting]
+        except Exception:
+            # The selector may be a user's, and tasks must not wait for ever because of it.
+            logger.exception("The manager selector failed; managers are served in no special order")
+            return list(wanting)
 
     def _take(self, manager: ManagerRecord, room: int, batches: dict[bytes, list[Task]]) -> None:
         if room <= 0 or not len(self.queue):
@@ -289,9 +304,10 @@ class Broker:
             return
         manager.idle_since = None
         new = {t.function for t in tasks} - manager.functions
-        new.discard(0)
-        manager.functions |= new
-        self._outbox.to_manager(manager.identity, Tasks(tasks, {f: self._functions[f] for f in new}, []))
+        # A function that the client has taken back is missed by the worker, and the task ends with that error.
+        bodies = {f: self._functions[f] for f in new if f in self._functions}
+        manager.functions.update(bodies)
+        self._outbox.to_manager(manager.identity, Tasks(tasks, bodies, []))
 
     def flush(self, now: float) -> None:
         """Tell the client what has happened since the last call."""

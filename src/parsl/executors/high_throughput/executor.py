@@ -7,6 +7,7 @@ import math
 import os
 import shlex
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -171,7 +172,7 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         self.encrypted = encrypted
         self.remote_monitoring_radio = remote_monitoring_radio
         self.cert_dir: str | None = None
-        self.log_config: Any = None
+        self.log_config: Any = True
         # Set by the kernel; an executor that is used alone makes one of its own.
         self.loop: Loop | None = None
         self._own_loop: Loop | None = None
@@ -232,7 +233,9 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         if self.encrypted:
             from parsl.curvezmq import create_certificates
 
-            self.cert_dir = create_certificates(self.logdir)
+            # An executor that is used without a kernel may find the certificates of an earlier run in its folder.
+            taken = os.path.exists(os.path.join(self.logdir, "certificates"))
+            self.cert_dir = create_certificates(tempfile.mkdtemp(dir=self.logdir) if taken else self.logdir)
         client = InterchangeClient(self.loop, self.label, self.set_bad_state_and_fail_all, self._on_monitoring)
         config = InterchangeConfig(
             client_path=client.path,
@@ -531,5 +534,9 @@ def _is_port_range(ports: tuple[int, int]) -> bool:
 
 
 def _script_path() -> list[str]:
-    """Return this process's module search path as absolute folders: the script's own folder is the first of it."""
-    return [os.path.abspath(p) for p in sys.path]
+    """Return where this process looks for modules, as absolute folders; see `worker.search_path`."""
+    library = os.path.dirname(os.__file__)
+    archive = os.path.join(os.path.dirname(library), "python{}{}.zip".format(*sys.version_info))
+    path = [os.path.abspath(p) for p in sys.path if isinstance(p, str)]
+    place = next((i for i, p in enumerate(path) if p in {library, archive}), len(path))
+    return [*path[:place], "", *path[place:]]

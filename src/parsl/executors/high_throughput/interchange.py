@@ -36,8 +36,10 @@ from parsl.executors.high_throughput.messages import (
     Query,
     Register,
     Registered,
+    Result,
     Results,
     Submit,
+    Task,
     Tasks,
 )
 from parsl.executors.high_throughput.segments import SegmentStore
@@ -98,7 +100,10 @@ class Interchange:
         elif isinstance(message, Hold):
             self.broker.hold(message.manager.encode())
         elif isinstance(message, Cancel):
-            self.to_client(Answer(message.query, self.broker.cancel(message.task)))
+            found = self.broker.cancel(message.task)
+            # The end of the call goes before the answer: who gets the answer looks at the call.
+            self.broker.flush(time.monotonic())
+            self.to_client(Answer(message.query, found))
         elif isinstance(message, Query):
             self.to_client(Answer(message.query, self._answer(message.what)))
         else:
@@ -151,15 +156,27 @@ class Interchange:
         if identity is None:
             logger.warning("Dropped a %s from somebody who has not registered", type(message).__name__)
             return None
+        known = identity in self.broker.managers
         self._links.setdefault(identity, link)
-        if isinstance(message, Monitoring):
+        if known and isinstance(message, Monitoring):
             self.to_client(message)
             return None
-        if isinstance(message, Results) and len(frames) > 1:
-            landed = [msgspec.structs.replace(r, payload=self._store.land(r.payload, frames)) for r in message.results]
-            message = Results(landed, message.credit)
+        if known and isinstance(message, Results) and len(frames) > 1:
+            message = Results([self._landed(r, frames) for r in message.results], message.credit)
         self.broker.heard(identity, message, time.monotonic())
+        if identity not in self.broker.managers:
+            # It was a stranger, or has just taken its leave.
+            self._links.pop(identity, None)
+            self._sharing.discard(identity)
         return None
+
+    def _landed(self, result: Result, frames: list[bytes]) -> Result:
+        """Put what came as a frame into the segment store; a result for which there is no room is an error."""
+        try:
+            return msgspec.structs.replace(result, payload=self._store.land(result.payload, frames))
+        except OSError as e:
+            logger.warning("The result of call %d is lost: %s", result.id, e)
+            return raised(result.id, e, "its way back, in the interchange")
 
     # -- what the broker asks for ----------------------------------------------------------------------------------
 
@@ -173,14 +190,24 @@ class Interchange:
             return
         frames: list[Any] = [b""]
         if isinstance(message, Tasks) and identity not in self._sharing:
-            shipped = [msgspec.structs.replace(t, payload=self._store.ship(t.payload, frames)) for t in message.tasks]
-            message = Tasks(shipped, message.functions, message.forget)
+            message = Tasks(self._shipped(identity, message.tasks, frames), message.functions, message.forget)
         frames[0] = self._from_manager.encode(message)
         link = self._links[identity]
         if link is None:
             self._remote.send([identity, *frames])
         else:
             link.send(frames)
+
+    def _shipped(self, identity: bytes, tasks: list[Task], frames: list[Any]) -> list[Task]:
+        """Turn the segments of tasks into frames; a task whose segment cannot be read fails."""
+        shipped = []
+        for task in tasks:
+            try:
+                shipped.append(msgspec.structs.replace(task, payload=self._store.ship(task.payload, frames)))
+            except OSError as e:
+                logger.warning("The arguments of call %d are lost: %s", task.id, e)
+                self._loop.post(self.broker.failed, identity, raised(task.id, e, "its way out, in the interchange"))
+        return shipped
 
     def welcome(self, about: Register) -> Registered:
         """Make the answer to a manager that is taken in."""

@@ -303,7 +303,7 @@ class Manager:
     def _setup(self, slot: int, claims: str) -> Setup:
         sys_path = self._registered.sys_path if self._registered is not None else []
         return Setup(
-            sys_path=[p for p in sys_path if os.path.exists(p)],
+            sys_path=[p for p in sys_path if not p or os.path.exists(p)],
             segments=self._store.folder,
             functions=self._functions,
             claims=claims,
@@ -318,6 +318,7 @@ class Manager:
             "PARSL_WORKER_POOL_ID": str(self.uid),
             "PARSL_WORKER_BLOCK_ID": self._options.block_id,
             "PARSL_WORKER_LOGDIR": self._logdir,
+            "PARSL_WORKER_DEBUG": str(int(self._options.debug)),
             **affinity.pinned_environment(cores),
         }
         if cores:

@@ -24,6 +24,7 @@ _ROUND_TRIPS = 4
 
 # Weight of a new measurement in a moving average.
 _WEIGHT = 0.05
+_WEIGHT_UP = 0.25
 
 
 class Hands(Protocol):
@@ -93,7 +94,11 @@ class Pool:
         self._results.append(result)
         seconds = result.seconds
         known = self._service_time
-        self._service_time = seconds if known is None else known + _WEIGHT * (seconds - known)
+        if known is None:
+            self._service_time = seconds
+        else:
+            # Quick to believe in longer calls, of which a node that keeps many in stock would deprive others.
+            self._service_time = known + (_WEIGHT_UP if seconds > known else _WEIGHT) * (seconds - known)
 
     def worker_gone(self, slot: int, claimed: int, cause: str) -> bool:
         """A worker process has ended.

@@ -1,7 +1,7 @@
 """One worker: takes a call from the node's mailbox, makes it, answers; one after another, in one thread.
 
-Started by the manager as `python -m parsl.executors.high_throughput.worker MAILBOX_FD ANSWER_FD`. It loads as little
-as it can: no zmq, no dataflow, no configuration.
+Started by the manager as `python -m parsl.executors.high_throughput.worker MAILBOX_FD ANSWER_FD MANAGER_PID`. It loads
+as little as it can: no zmq, no dataflow, no configuration.
 """
 
 from __future__ import annotations
@@ -85,8 +85,13 @@ class Worker:
 
     def run(self) -> None:
         """Serve until the manager is gone."""
-        setup = self._setup_codec.decode(receive(self._answers))
-        sys.path.extend(p for p in setup.sys_path if p not in sys.path)
+        data = receive(self._answers)
+        if not data:
+            return
+        setup = self._setup_codec.decode(data)
+        # Started with -m, its first entry is the working directory, which the script need not have.
+        own = sys.path if getattr(sys.flags, "safe_path", False) else sys.path[1:]
+        sys.path[:] = search_path(setup.sys_path, own)
         self._store = SegmentStore(setup.segments)
         self._functions = Functions(setup.functions)
         with open(setup.claims, "r+b") as file:
@@ -94,13 +99,19 @@ class Worker:
         at = setup.slot * CLAIM.size
         self._send(WorkerReady())
         decode, read, claim = self._codec.decode, self._mailbox.recv, CLAIM.pack_into
+        debug = logger.isEnabledFor(logging.DEBUG)
         while True:
             letter = read(LARGEST_LETTER)
             if not letter:
                 return
             task: Any = decode(letter)
             claim(claims, at, task.id)
-            self._send(WorkerDone(self._serve(task)))
+            if debug:
+                logger.debug("Call %d begins", task.id)
+            result = self._serve(task)
+            if debug:
+                logger.debug("Call %d has ended after %g s, status %d", task.id, result.seconds, result.status)
+            self._send(WorkerDone(result))
 
     def _serve(self, task: Task) -> Result:
         started = time.perf_counter()
@@ -109,14 +120,15 @@ class Worker:
             value = function(*args, **kwargs)
             body, buffers = facade.pack_result(value)
             status = DONE
-        except Exception as e:  # noqa: BLE001 - whatever the task raises is its result
-            body, buffers = pack_exception(e)
+        except (SystemExit, KeyboardInterrupt):
+            raise  # they ask for the end of the process, and get it
+        except BaseException as e:  # noqa: BLE001 - whatever the task raises is its result
+            body, buffers = pack_exception(e, where_am_i())
             status = RAISED
         try:
             payload = self._store.payload(body, buffers)
         except OSError as e:
-            body, _ = pack_exception(e)
-            status, payload = RAISED, Payload(body)
+            return raised(task.id, e, where_am_i())
         return Result(task.id, status, payload, time.perf_counter() - started)
 
     def _open(self, task: Task) -> tuple[Callable[..., Any], Any, Any]:
@@ -135,8 +147,25 @@ class Worker:
         self._answers.sendall(LENGTH.pack(len(data)) + data)
 
 
-def pack_exception(exception: BaseException) -> tuple[bytes, list[Any]]:
-    """Pack an exception with its traceback, less the frames of the worker itself."""
+def search_path(script: list[str], own: list[str]) -> list[str]:
+    """Return where a worker looks for modules: in the same order as the user's script.
+
+    Args:
+        script: `sys.path` of the script, with an empty entry in front of the script's standard library: there the
+            worker's own comes, which may be of another environment.
+        own: `sys.path` of the worker, without the folder in which it happens to run.
+    """
+    place = script.index("") if "" in script else len(script)
+    return list(dict.fromkeys([*script[:place], *own, *script[place + 1 :]]))
+
+
+def raised(task_id: int, exception: BaseException, where: str) -> Result:
+    """Make the result of a call that ended with an exception of ours, which is small."""
+    return Result(task_id, RAISED, Payload(pack_exception(exception, where)[0]))
+
+
+def pack_exception(exception: BaseException, where: str) -> tuple[bytes, list[Any]]:
+    """Pack an exception with its traceback, less the frames of the worker itself, and with words on where it was."""
     from parsl.app.errors import RemoteExceptionWrapper
 
     if isinstance(exception, SerializationError):
@@ -145,7 +174,7 @@ def pack_exception(exception: BaseException) -> tuple[bytes, list[Any]]:
     while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
         traceback = traceback.tb_next
     wrapper = RemoteExceptionWrapper(type(exception), exception, traceback)
-    return facade.pack((wrapper, where_am_i()), "the exception")
+    return facade.pack((wrapper, where), "the exception")
 
 
 def where_am_i() -> str:
@@ -153,8 +182,14 @@ def where_am_i() -> str:
     env = os.environ
     return (
         f"host {socket.gethostname()}, block {env.get('PARSL_WORKER_BLOCK_ID')}, worker {env.get('PARSL_WORKER_RANK')} "
-        f"(process {os.getpid()}); log: {env.get('PARSL_WORKER_LOGDIR')}"
+        f"(process {os.getpid()}); log: {log_path()}"
     )
+
+
+def log_path() -> str:
+    """Return the path of this worker's log."""
+    env = os.environ
+    return os.path.join(env.get("PARSL_WORKER_LOGDIR", ""), f"worker_{env.get('PARSL_WORKER_RANK')}.log")
 
 
 def receive(stream: socket.socket) -> bytes:
@@ -173,24 +208,42 @@ def _exactly(stream: socket.socket, size: int) -> bytes:
     return data
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, where the kernel can (Linux)."""
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, where the kernel can (Linux).
+
+    Args:
+        parent: the manager's process id; when that is not the parent any more, the manager has ended already.
+    """
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent or parent == 1:
+        if os.getppid() != parent:
             sys.exit("the manager is gone")
 
 
+def keep_log() -> None:
+    """Keep this worker's log; at debug level when the executor is told to."""
+    if not os.environ.get("PARSL_WORKER_LOGDIR"):
+        return
+    from parsl.log_utils import set_file_logger
+
+    debug = os.environ.get("PARSL_WORKER_DEBUG") == "1"
+    try:
+        set_file_logger(log_path(), level=logging.DEBUG if debug else logging.INFO)
+    except OSError as e:
+        print(f"this worker goes on without a log: {e}", file=sys.stderr)
+    logger.info("Worker %s begins as process %d", os.environ.get("PARSL_WORKER_RANK"), os.getpid())
+
+
 def main() -> None:
-    """Run a worker on the sockets whose descriptors the command line names."""
+    """Run a worker on the sockets whose descriptors and the manager whose process id the command line gives."""
     mailbox, answers = (socket.socket(fileno=int(fd)) for fd in sys.argv[1:3])
     for s in (mailbox, answers):
         s.set_inheritable(False)
     cores = os.environ.get("PARSL_WORKER_CORES")
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(c) for c in cores.split(",")])
-    die_with_parent()
+    die_with_parent(int(sys.argv[3]))
+    keep_log()
     # What runs in the worker must not find the worker's own command line, nor take its module for the user's script.
     sys.argv = [""]
     try:

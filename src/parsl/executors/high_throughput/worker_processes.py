@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import mmap
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -85,7 +86,7 @@ class WorkerProcesses:
         ours, theirs = socket.socketpair()
         fds = (self._mailbox.fileno(), theirs.fileno())
         process = subprocess.Popen(
-            [sys.executable, "-m", "parsl.executors.high_throughput.worker", *map(str, fds)],
+            [sys.executable, "-m", "parsl.executors.high_throughput.worker", *map(str, (*fds, os.getpid()))],
             pass_fds=fds,
             stdin=subprocess.DEVNULL,
             env={**os.environ, **self._environment(slot)},
@@ -154,7 +155,8 @@ class WorkerProcesses:
         self._mail.close()
         self._mailbox.close()
         self._claims.close()
-        os.unlink(self._claims_path)
+        # The client may have removed the whole folder.
+        pathlib.Path(self._claims_path).unlink(missing_ok=True)
 
 
 def cause_of_death(returncode: int) -> str:
