@@ -60,7 +60,7 @@ def compress(inputs: Sequence[File] = (), outputs: Sequence[File] = (), stderr: 
 @parsl.python_app
 def measure(name: str, source: File) -> Module:
     """Parse a module and measure what is in it; if it cannot be parsed, that is a result too."""
-    begin = time.perf_counter()
+    begin = time.thread_time()
     found = Module(name=name)
     for category in (SyntaxWarning, DeprecationWarning):
         warnings.simplefilter("ignore", category)  # the code is not ours to mend
@@ -72,10 +72,10 @@ def measure(name: str, source: File) -> Module:
         tokens = tokenize.tokenize(io.BytesIO(code).readline)
         found.comments = sum(token.type == tokenize.COMMENT for token in tokens)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError) as error:
-        found.failure = f"{type(error).__name__}: {error}"
+        found.failure = printable(f"{type(error).__name__}: {error}")
     else:
         measure_tree(tree, found)
-    found.seconds = time.perf_counter() - begin
+    found.seconds = time.thread_time() - begin
     return found
 
 
@@ -130,10 +130,10 @@ def survey(folder: str, path: str, results: str, progress: Progress, limit: int 
         counted = progress.watch("count", count(inputs=sources, outputs=[File(f"{stem}.counts")]))
         packed = progress.watch("compress", compress(inputs=sources, outputs=[File(f"{stem}.gz")]))
         measured = [
-            progress.watch("measure", measure(os.path.join(path, name[:-3]).replace(os.sep, "."), source))
-            for name, source in zip(names, sources)
+            progress.watch("measure", measure(printable(os.path.join(path, name[:-3]).replace(os.sep, ".")), source))
+            for name, source in zip(names, sources, strict=True)
         ]
-        described = describe(path, counted.outputs[0], packed.outputs[0], inputs=measured)
+        described = describe(printable(path), counted.outputs[0], packed.outputs[0], inputs=measured)
         parts.append(progress.watch("describe", described))
     for name in folders[:limit]:
         inner = survey(os.path.join(folder, name), os.path.join(path, name), results, progress, limit=None)
@@ -167,6 +167,11 @@ def look(folder: str) -> tuple[list[str], list[str]]:
     return modules, [name for name in folders if name not in NOT_OF_THE_LIBRARY]
 
 
+def printable(text: str) -> str:
+    """Return a text that can be printed and put into any of the results, whatever the name of a file holds."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
 class Progress:
     """Shows how many tasks of each kind have ended: bars that stay in place on a terminal, else now and then a line.
 
@@ -178,8 +183,9 @@ class Progress:
         self.stream = stream
         self.live = stream.isatty() and os.environ.get("TERM") != "dumb"
         self.full, self.empty = "\u2588\u2591" if "utf" in (stream.encoding or "").lower() else "#."
+        self.drawn = False
         self.began = time.perf_counter()
-        kinds = ("survey", "count", "compress", "measure", "describe", "report")
+        kinds = ("count", "compress", "measure", "describe", "survey", "report")
         self.futures: dict[str, list[Future[Any]]] = {kind: [] for kind in kinds}
 
     def watch(self, kind: str, future: FutureT) -> FutureT:
@@ -193,36 +199,37 @@ class Progress:
 
     def wait(self, *futures: Future[Any]) -> None:
         """Wait for futures, and show meanwhile how all that are watched come along."""
-        shown = 0
         while wait(futures, timeout=0.1 if self.live else 2).not_done:
-            shown = self.show(shown)
-        self.show(shown)
+            self.show()
+        self.show()
 
-    def show(self, above: int = 0) -> int:
-        """Show the present state, on a terminal in place of that many lines; return the number of lines."""
+    def show(self) -> None:
+        """Show how many tasks have ended by now."""
         counts = {kind: (sum(f.done() for f in futures), len(futures)) for kind, futures in self.futures.items()}
-        if not self.live:
-            text = ", ".join(f"{kind} {done} of {all_}" for kind, (done, all_) in counts.items())
-            print(f"{self.seconds():5.1f} s  {text}", file=self.stream, flush=True)
-            return 0
-        width = max(8, min(50, shutil.get_terminal_size().columns - 30))
-        lines = []
-        for kind, (done, all_) in counts.items():
-            full = width * done // max(all_, 1)
-            lines.append(f"  {kind:9} {self.full * full}{self.empty * (width - full)} {done:5,} of {all_:,}\x1b[K\n")
-        self.stream.write((f"\x1b[{above}A" if above else "") + "".join(lines))
+        if self.live:
+            if self.drawn:
+                self.stream.write(f"\x1b[{len(counts)}A")  # up again, to where the bars begin
+            self.drawn = True
+            width = max(8, min(50, shutil.get_terminal_size().columns - 30))
+            for kind, (ended, known) in counts.items():
+                full = width * ended // max(known, 1)
+                bar = self.full * full + self.empty * (width - full)
+                self.stream.write(f"  {kind:9} {bar} {ended:5,} of {known:,}\x1b[K\n")
+        else:
+            text = ", ".join(f"{kind} {ended}/{known}" for kind, (ended, known) in counts.items())
+            self.stream.write(f"{self.seconds():5.1f} s  {text}\n")
         self.stream.flush()
-        return len(lines)
 
 
 def configuration(options: argparse.Namespace) -> Config:
     """Say what the tasks run on."""
+    executor: HighThroughputExecutor | ThreadPoolExecutor
     if options.threads:
         executor = ThreadPoolExecutor(max_threads=options.workers)
     else:
-        # The number of workers is the user's to choose, also beyond that of the cores.
+        # So small a part of a core, that it is `workers` which decides how many there are.
         executor = HighThroughputExecutor(max_workers_per_node=options.workers, cores_per_worker=0.01)
-    return Config(executors=[executor], strategy="none", run_dir=os.path.join(options.out, "runinfo"))
+    return Config(executors=[executor], run_dir=os.path.join(options.out, "runinfo"))
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -242,7 +249,25 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     if not os.path.isdir(options.folder):
         parser.error(f"{options.folder} is not a folder")
     options.folder, options.out = os.path.abspath(options.folder), os.path.abspath(options.out)
+    try:
+        os.makedirs(options.out, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out cannot be used: {error}")
     return options
+
+
+def summary(options: argparse.Namespace, tasks: int, seconds: float, parsing: float, log: str) -> str:
+    """Say how long it took and where the results are."""
+    where = f"{options.workers} {'threads' if options.threads else 'worker processes'}"
+    results = {
+        "table": "census.txt",
+        "the same as data": "census.csv",
+        "picture": "census.svg",
+        "compressed modules": "packages",
+    }
+    lines = [f"{tasks:,} tasks on {where} in {seconds:.1f} s; parsing alone took {parsing:.1f} s of CPU time.", ""]
+    lines += [f"{what:19} {os.path.relpath(os.path.join(options.out, name))}" for what, name in results.items()]
+    return "\n".join([*lines, f"{'log':19} {os.path.relpath(log)}"])
 
 
 def main() -> None:
@@ -250,22 +275,23 @@ def main() -> None:
     options = parse_arguments()
     title = f"The standard library of Python {platform.python_version()}"
     if options.folder != os.path.abspath(sysconfig.get_path("stdlib")):
-        title = f"The Python modules in {options.folder}"
-    results = [os.path.join(options.out, f"census.{suffix}") for suffix in ("txt", "csv", "svg")]
+        title = printable(f"The Python modules in {options.folder}")
+    text, table, image = (File(os.path.join(options.out, f"census.{suffix}")) for suffix in ("txt", "csv", "svg"))
     progress = Progress(sys.stderr)
     try:
         with parsl.load(configuration(options)) as kernel:
             packages = progress.watch("survey", survey(options.folder, "", options.out, progress, options.packages))
-            table = progress.watch("report", tabulate(title, packages, outputs=[File(path) for path in results[:2]]))
-            image = progress.watch("report", draw(title, packages, outputs=[File(results[2])]))
-            progress.wait(table, image)
-            image.result()
-            print(table.result())
-            work = sum(module.seconds for package in packages.result() for module in package.modules)
-            where = f"{options.workers} {'threads' if options.threads else 'worker processes'}"
-            print(f"{kernel.task_count:,} tasks on {where} in {progress.seconds():.1f} s, {work:.1f} s of them ")
+            tabulated = progress.watch("report", tabulate(title, packages, outputs=[text, table]))
+            drawn = progress.watch("report", draw(title, packages, outputs=[image]))
+            progress.wait(tabulated, drawn)
+            drawn.result()
+            print(f"\n{tabulated.result()}")
+            parsing = sum(module.seconds for package in packages.result() for module in package.modules)
+            log = os.path.join(kernel.run_dir, "parsl.log")
+            print(summary(options, kernel.task_count, progress.seconds(), parsing, log))
     except KeyboardInterrupt:
-        sys.exit(f"\nInterrupted. What is there so far: {options.out}")
+        print(f"\nInterrupted; what there is so far is in {options.out}", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Module:
         longest: lines and name of its longest function.
         imports: the outermost packages that it imports.
         failure: why it could not be parsed, or nothing.
-        seconds: how long measuring it took.
+        seconds: the CPU time that measuring it took.
     """
 
     name: str
@@ -124,31 +124,24 @@ def overview(title: str, packages: Sequence[Package], rows: int | None = None) -
     Args:
         title: what it is about.
         packages: what to tell of.
-        rows: the most packages to tell of, and less of the rest; None for all.
+        rows: the most packages to tell of, with less of the rest too, to fit on a screen; None for all.
     """
-    few = 5 if rows else 20
+    few, columns = (5, 79) if rows else (50, None)
     groups = {name or "(no package)": figures(members) for name, members in grouped(packages, "outermost").items()}
-    ranked = sorted(groups, key=lambda name: -groups[name]["lines"])
+    ranked = sorted(groups, key=lambda name: (-groups[name]["lines"], name))
     modules = [module for package in packages for module in package.modules]
     failed = [module for module in modules if module.failure]
-    more = len(ranked) - len(ranked[:rows])
-    return "\n".join([
-        title,
-        "",
-        HEAD,
-        *(row(name, groups[name]) for name in ranked[:rows]),
-        *([f"... {more} more"] if more else []),
-        row("all", figures(packages)),
-        "",
-        "Imported by most modules",
-        *(f"  {n:6,}  {name}" for name, n in imports_of(modules)[:few]),
-        "",
-        "Longest functions",
-        *(f"  {n:6,} lines  {name}" for n, name in sorted((m.longest for m in modules), reverse=True)[:few]),
-        "",
-        f"Could not be parsed: {len(failed)} of {len(modules):,}",
-        *(f"  {module.name}: {module.failure}"[: 79 if rows else None] for module in failed[: few if rows else None]),
-    ])
+    longest = sorted((module.longest for module in modules if module.longest[0]), reverse=True)
+    lines = [title, "", HEAD, *(row(name, groups[name]) for name in ranked[:rows])]
+    if rows is not None and len(ranked) > rows:
+        lines.append(f"... and {len(ranked) - rows} more")
+    lines += [row("all", figures(packages)), "", "Imported by most modules"]
+    lines += [f"{n:8,}  {name}" for name, n in imports_of(modules)[:few]]
+    lines += ["", "Longest functions, in lines"]
+    lines += [f"{n:8,}  {name}" for n, name in longest[:few]]
+    lines += ["", f"Could not be parsed: {len(failed):,} of {len(modules):,} modules"]
+    lines += [f"  {module.name}: {module.failure}"[:columns] for module in failed[: few if rows else None]]
+    return "\n".join([*lines, ""])
 
 
 def imports_of(modules: Iterable[Module]) -> list[tuple[str, int]]:
@@ -164,10 +157,18 @@ MAP: Box = (28, 96, 936, 640)
 SIDE = 996  # where the column beside the map begins
 COLOURS = [(253, 246, 222), (183, 219, 189), (82, 168, 166), (34, 102, 141), (24, 43, 94)]
 MOST = 0.5  # the share of explanation that has the last colour
-STYLE = """
-text { font-family: Inter, 'Segoe UI', 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif; fill: #1d2433 }
-.small { font-size: 9px } .head { font-size: 11px; font-weight: 600 } .grey { fill: #667085 }
-.module { stroke: #fff; stroke-opacity: .65; stroke-width: .5 } .package { fill: #fff }
+FRAME = f"""\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}">
+<style>
+text {{ font-family: Inter, "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", sans-serif; fill: #1d2433 }}
+.title {{ font-size: 26px; font-weight: 700 }} .number {{ font-size: 23px; font-weight: 700 }}
+.head {{ font-size: 11px; font-weight: 600 }} .note {{ font-size: 14px; fill: #667085 }}
+.grey {{ font-size: 11px; fill: #667085 }} .name {{ font-size: 12px }} .on-dark {{ fill: #fff }}
+.module {{ stroke: #fff; stroke-opacity: .6; stroke-width: .5 }} .bar {{ fill: #52a8a6 }}
+</style>
+<rect width="{WIDTH}" height="{HEIGHT}" fill="#fbfbfa"/>
+%s
+</svg>
 """
 
 
@@ -180,106 +181,97 @@ def treemap(sizes: Sequence[float], box: Box) -> list[Box]:
         first += sizes[cut]
         cut += 1
     x, y, width, height = box
+    part = first / total
     if width > height:
-        part = width * first / total
-        halves: tuple[Box, Box] = (x, y, part, height), (x + part, y, width - part, height)
+        halves: tuple[Box, Box] = (x, y, width * part, height), (x + width * part, y, width * (1 - part), height)
     else:
-        part = height * first / total
-        halves = (x, y, width, part), (x, y + part, width, height - part)
+        halves = (x, y, width, height * part), (x, y + height * part, width, height * (1 - part))
     return treemap(sizes[:cut], halves[0]) + treemap(sizes[cut:], halves[1])
 
 
 def picture(title: str, packages: Sequence[Package]) -> str:
     """Return the picture as SVG: a treemap of the modules, and beside it the figures of all."""
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}">',
-        f"<style>{STYLE}</style>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fbfbfa"/>',
-        label(28, 50, title, 'font-size="26" font-weight="700"'),
-        label(28, 76, "Each box is a module, as large as it has lines; the darker, the more of them explain the rest.",
-              'font-size="14" class="grey"'),
-    ]  # fmt: skip
+    legend = "Each box is a module, as large as it has lines; the darker it is, the more of them explain the others."
+    parts = [label(28, 50, title, "title"), label(28, 76, legend, "note")]
     groups = {
-        name: sorted((m for p in members for m in p.modules if m.lines), key=lambda m: -m.lines)
+        name or "(no package)": sorted((m for p in members for m in p.modules if m.lines), key=lambda m: -m.lines)
         for name, members in grouped(packages, "outermost").items()
     }
-    ranked = sorted(((sum(m.lines for m in modules), name) for name, modules in groups.items() if modules), reverse=True)
-    for (size, name), box in zip(ranked, treemap([size for size, _ in ranked], MAP)):
-        parts += draw_package(name or "(no package)", size, groups[name], box)
-    return "\n".join([*parts, *draw_side(packages), *draw_legend(), "</svg>", ""])
+    sizes = {name: sum(module.lines for module in modules) for name, modules in groups.items() if modules}
+    ranked = sorted(sizes, key=lambda name: -sizes[name])
+    for name, box in zip(ranked, treemap([sizes[name] for name in ranked], MAP), strict=True):
+        parts += draw_package(name, groups[name], box)
+    return FRAME % "\n".join([*parts, *draw_side(packages), *draw_scale()])
 
 
-def draw_package(name: str, size: int, modules: Sequence[Module], box: Box) -> Iterator[str]:
-    """Draw the box of an outermost package, with a headline if it is large enough."""
+def draw_package(name: str, modules: Sequence[Module], box: Box) -> Iterator[str]:
+    """Draw the box of an outermost package, with its name above the modules if it is large enough."""
     x, y, width, height = box[0] + 1.5, box[1] + 1.5, max(box[2] - 3, 0.1), max(box[3] - 3, 0.1)
-    head = f"{name}  {size:,}" if fits(f"{name}  {size:,}", 11, width) else name
-    if fits(head, 11, width) and height > 40:
-        yield label(x + 3, y + 11, head, 'class="head"')
+    if len(name) * 7 < width and height > 40:
+        yield label(x + 2, y + 11, name, "head")
+        lines = f"{sum(module.lines for module in modules):,} lines"
+        if len(name) * 7 + len(lines) * 7 + 8 < width:
+            yield label(x + len(name) * 7 + 8, y + 11, lines, "grey")
         y, height = y + 15, height - 15
-    for module, part in zip(modules, treemap([module.lines for module in modules], (x, y, width, height))):
+    parts = treemap([module.lines for module in modules], (x, y, width, height))
+    for module, part in zip(modules, parts, strict=True):
         yield from draw_module(module, part)
 
 
 def draw_module(module: Module, box: Box) -> Iterator[str]:
-    """Draw the box of a module, with its name if that fits and all about it where the mouse rests."""
+    """Draw the box of a module, with its name if that is legible, and with its figures where the mouse rests."""
     x, y, width, height = box
     share = (module.comments + module.docstring_lines) / module.lines
-    red, green, blue = shade(share)
+    colour = (201, 204, 211) if module.failure else shade(share)
     about = module.failure or f"{share:.0%} explanation, {module.functions:,} functions, {module.classes:,} classes"
     tip = escape(f"{module.name}: {module.lines:,} lines, {about}")
-    fill = "#c9ccd3" if module.failure else f"#{red:02x}{green:02x}{blue:02x}"
-    yield (
-        f'<rect class="module" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}">'
-        f"<title>{tip}</title></rect>"
-    )
+    shape = f'<rect class="module" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    yield f'{shape} fill="rgb{colour}"><title>{tip}</title></rect>'
     name = module.name.rpartition(".")[2]
-    if height > 13 and fits(name, 9, width):
-        ink = "" if module.failure or green > 130 else ' style="fill:#fff"'
-        yield label(x + 3, y + 10, name, f'class="small"{ink}')
+    size = min(10, (width - 5) / (0.64 * len(name) or 1), height - 3)
+    if size >= 6.5:
+        yield label(x + 2.5, y + size + 1, name, "" if colour[1] > 130 else "on-dark", f' font-size="{size:.1f}"')
 
 
 def draw_side(packages: Sequence[Package]) -> Iterator[str]:
-    """Draw the column with the figures of all packages and the most wanted imports."""
+    """Draw the column with the figures of all packages and what most modules import."""
     sums = figures(packages)
-    modules = [module for package in packages for module in package.modules]
     facts = [(f"{sums[name]:,}", name) for name in ("modules", "lines", "functions", "classes")]
-    facts.append((f"{sums['documented'] / (sums['definitions'] or 1):.0%}", "of them documented"))
+    facts.append((f"{sums['documented'] / (sums['definitions'] or 1):.0%}", "have a docstring"))
     facts.append((f"{sums['bytes'] / 1e6:.1f} MB", f"{sums['packed_bytes'] / 1e6:.1f} MB compressed"))
     for i, (number, what) in enumerate(facts):
         x, y = SIDE + 132 * (i % 2), 122 + 58 * (i // 2)
-        yield label(x, y, number, 'font-size="23" font-weight="700"')
-        yield label(x, y + 17, what, 'font-size="11" class="grey"')
-    top = imports_of(modules)[:16]
-    yield label(SIDE, 308, "Imported by most modules", 'font-size="13" font-weight="600"')
+        yield label(x, y, number, "number")
+        yield label(x, y + 17, what, "grey")
+    top = imports_of(module for package in packages for module in package.modules)[:16]
+    yield label(SIDE, 308, "Imported by most modules", "head")
     for i, (name, n) in enumerate(top):
-        y = 332 + 25.6 * i
-        yield label(SIDE, y, name[:16], 'font-size="12"')
-        yield f'<rect x="{SIDE + 96}" y="{y - 9:.1f}" width="{120 * n / top[0][1]:.1f}" height="11" rx="2" fill="#52a8a6"/>'
-        yield label(SIDE + 102 + 120 * n / top[0][1], y, f"{n:,}", 'font-size="11" class="grey"')
+        middle, length = 332 + 25.6 * i, 120 * n / top[0][1]
+        yield label(SIDE, middle, name[:14], "name")
+        yield f'<rect class="bar" x="{SIDE + 96}" y="{middle - 9:.1f}" width="{length:.1f}" height="11" rx="2"/>'
+        yield label(SIDE + 102 + length, middle, f"{n:,}", "grey")
 
 
-def draw_legend() -> Iterator[str]:
+def draw_scale() -> Iterator[str]:
     """Draw the scale of the colours below the map."""
     x, y = MAP[0], MAP[1] + MAP[3] + 18
-    for i in range(100):
-        red, green, blue = shade(MOST * i / 99)
-        yield f'<rect x="{x + 2.4 * i:.1f}" y="{y}" width="2.6" height="10" fill="#{red:02x}{green:02x}{blue:02x}"/>'
-    yield label(x + 250, y + 9, f"0 to {MOST:.0%} of the lines are comments or docstrings", 'font-size="11" class="grey"')
+    stops = "".join(
+        f'<stop offset="{i / (len(COLOURS) - 1)}" stop-color="rgb{colour}"/>' for i, colour in enumerate(COLOURS)
+    )
+    yield f'<linearGradient id="scale">{stops}</linearGradient>'
+    yield f'<rect x="{x}" y="{y}" width="240" height="10" fill="url(#scale)"/>'
+    explained = f"0 to {MOST:.0%} and more of the lines are comments or docstrings; grey: could not be parsed"
+    yield label(x + 250, y + 9, explained, "grey")
 
 
 def shade(share: float) -> tuple[int, int, int]:
     """Return the colour of a module of which that share explains."""
-    place = min(max(share / MOST, 0), 1) * (len(COLOURS) - 1)
+    place = min(share / MOST, 1) * (len(COLOURS) - 1)
     low = min(int(place), len(COLOURS) - 2)
-    red, green, blue = (round(a + (b - a) * (place - low)) for a, b in zip(COLOURS[low], COLOURS[low + 1]))
+    red, green, blue = (round(a + (b - a) * (place - low)) for a, b in zip(COLOURS[low], COLOURS[low + 1], strict=True))
     return red, green, blue
 
 
-def fits(text: str, size: float, width: float) -> bool:
-    """Tell whether a text of a font size fits into a width, for letters of usual width."""
-    return len(text) * size * 0.6 + 6 < width
-
-
-def label(x: float, y: float, text: str, attributes: str) -> str:
+def label(x: float, y: float, text: str, style: str, more: str = "") -> str:
     """Return a line of text for the picture."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" {attributes}>{escape(text)}</text>'
+    return f'<text class="{style}"{more} x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'

@@ -68,12 +68,15 @@ logging.getLogger("parsl").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
-    import importlib
+    import importlib.util
 
     if name in _OF_THE_LOADER:
         found = getattr(importlib.import_module("parsl.dataflow.dflow").DataFlowKernelLoader, name)
     elif name in _HOMES:
         found = getattr(importlib.import_module(_HOMES[name]), name)
+    elif not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
+        # Scripts write `parsl.config.Config` after a plain `import parsl`.
+        found = importlib.import_module(f"{__name__}.{name}")
     else:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

@@ -110,6 +110,11 @@ class Config(RepresentationMixin, UsageInformation):
         return self._executors
 
     def _check_executors(self) -> None:
+        # A generator is not looked into where types are checked.
+        for executor in self._executors:
+            if not isinstance(executor, ParslExecutor):
+                msg = f"Config: parameter 'executors' takes ParslExecutor objects, but got {type(executor).__name__}: {executor!r:.80}"
+                raise TypeError(msg)
         labels = [e.label for e in self._executors]
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if not labels:

@@ -286,6 +286,8 @@ class Loop:
         self._inbox.clear()
         self._timers.clear()
         self._hooks.clear()
+        # What is closed after the loop has ended is not watched any more.
+        self._watched.clear()
         self._poller.close()
         self._wake_in.close()
         self._wake_out.close()

@@ -57,6 +57,11 @@ class AtomicIDCounter:
             self._next += 1
             return number
 
+    @property
+    def count(self) -> int:
+        """How many numbers have been handed out."""
+        return self._next
+
 
 def get_version() -> str:
     """Tell the version of this package, dotted integers."""

@@ -115,3 +115,40 @@ def script_environment(**more: str) -> dict[str, str]:
 def quoted_python() -> str:
     """Return this interpreter as a word of a shell's command line."""
     return shlex.quote(sys.executable)
+
+
+class Gate:
+    """A place where tasks wait until they are let through.
+
+    Args:
+        path: a path for it, on a file system that tasks see.
+    """
+
+    def __init__(self, path: Any) -> None:
+        self.path = str(path)
+        os.mkfifo(self.path)
+        # Both ends, so that nobody has to wait for another to open it.
+        self._fd = os.open(self.path, os.O_RDWR)
+
+    def let(self, tasks: int) -> None:
+        """Let so many tasks through."""
+        os.write(self._fd, bytes(tasks))
+
+    def close(self) -> None:
+        """Close the test's end."""
+        os.close(self._fd)
+
+
+def wait_at(path: str) -> int:
+    """Wait at a gate; what tasks run."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.read(fd, 1)
+    finally:
+        os.close(fd)
+    return os.getpid()
+
+
+def running(executor: HighThroughputExecutor, tasks: int) -> bool:
+    """Tell whether so many tasks are on nodes."""
+    return bool(sum(m["tasks"] for m in executor.connected_managers()) == tasks)

@@ -11,7 +11,6 @@ import threading
 import time
 import traceback
 from concurrent.futures import CancelledError
-from typing import Any
 
 import psutil
 import pytest
@@ -27,10 +26,10 @@ from tests.live import pilot
 
 @pytest.fixture(scope="module")
 def dfk(tmp_path_factory):
-    with pilot.kernel(tmp_path_factory.mktemp("tasks")) as kernel:
-        warm = python_app(lambda: 1, data_flow_kernel=kernel)()
+    with pilot.kernel(tmp_path_factory.mktemp("tasks"), internal_tasks_max_threads=1) as kernel:
+        warm = join_app(lambda future: future, data_flow_kernel=kernel)(python_app(int, data_flow_kernel=kernel)())
         ended = threading.Event()
-        # Starts the helper, which then belongs to the module and not to the first test with a callback.
+        # The threads for joins and callbacks then belong to the module and not to the first test that needs them.
         warm.add_done_callback(lambda _: ended.set())
         assert ended.wait(pilot.SOON)
         yield kernel
@@ -104,11 +103,11 @@ def test_futures_in_default_arguments_are_waited_for(dfk):
         return x
 
     @python_app(data_flow_kernel=dfk)
-    def total(inputs=[number(1), number(2)]):  # noqa: B006
+    def total(inputs=[number(1), number(2)]):  # noqa: B006, B008
         return sum(inputs)
 
     @bash_app(data_flow_kernel=dfk)
-    def check(inputs=[number(1), number(2)]):  # noqa: B006
+    def check(inputs=[number(1), number(2)]):  # noqa: B006, B008
         return f"exit {inputs[0] + inputs[1]}"
 
     assert total().result(pilot.SOON) == 3
@@ -317,11 +316,11 @@ def test_an_argument_that_cannot_be_packed_is_that_tasks_error_alone(dfk):
     def take(x):
         return x
 
-    bad, good = take({"deep": [threading.Lock()]}), take(1)
+    bad, good = take({"deep": [0, (i for i in ())]}), take(1)
     error = bad.exception(pilot.SOON)
     assert isinstance(error, SerializationError)
-    assert "lock" in str(error)
-    assert "['deep'][0]" in str(error)
+    assert "generator" in str(error)
+    assert "['deep'][1]" in str(error)
     assert good.result(pilot.SOON) == 1
 
 
@@ -338,9 +337,7 @@ def test_an_argument_that_cannot_be_unpacked_is_that_tasks_error_alone(dfk):
 def test_a_result_that_cannot_be_packed_is_that_tasks_error_alone(dfk, executor):
     @python_app(data_flow_kernel=dfk)
     def give(kind):
-        import threading
-
-        return {"good": 1, "bad": threading.Lock()} if kind else 2
+        return {"good": 1, "bad": (i for i in ())} if kind else 2
 
     before = pilot.workers_of(executor)
     bad, good = give(True), give(False)
@@ -355,9 +352,7 @@ def test_an_exception_that_cannot_be_packed_still_tells_its_story(dfk):
     class Clingy(Exception):
         def __init__(self, text):
             super().__init__(text)
-            import threading
-
-            self.lock = threading.Lock()
+            self.ghost = (i for i in ())
 
     @python_app(data_flow_kernel=dfk)
     def fail():
@@ -381,54 +376,24 @@ def test_an_exception_that_is_no_exception_costs_no_worker(dfk, executor, kind):
 
 
 @pytest.fixture
-def busy(dfk, tmp_path):
-    """Keep both workers busy until the fixture's value is called."""
-
-    @python_app(data_flow_kernel=dfk)
-    def hold(path, started):
-        open(started, "w").close()
-        with open(path) as fifo:
-            fifo.read()
-
-    path = str(tmp_path / "gate")
-    os.mkfifo(path)
-    # Tasks so short that many are kept at the node would go before; a slow one makes the stock small again.
-    holds = [hold(path, str(tmp_path / f"started-{i}")) for i in range(2)]
-    pilot.wait_for(lambda: all(os.path.exists(tmp_path / f"started-{i}") for i in range(2)))
-    fds: list[Any] = []
-
-    def release():
-        if not fds:
-            fds.append(os.open(path, os.O_WRONLY))
-            os.close(fds[0])
-            assert [h.result(pilot.SOON) for h in holds] == [None, None]
-
-    yield release
-    release()
+def gate(tmp_path):
+    gate = pilot.Gate(tmp_path / "gate")
+    yield gate
+    gate.close()
 
 
-def test_a_queued_task_can_be_cancelled_and_a_running_one_not(tmp_path):
+def test_a_queued_task_can_be_cancelled_and_a_running_one_not(tmp_path, gate):
     with pilot.kernel(tmp_path) as kernel:
-
-        @python_app(data_flow_kernel=kernel)
-        def hold(path):
-            with open(path) as fifo:
-                fifo.read()
-            return os.getpid()
-
-        path = str(tmp_path / "gate")
-        os.mkfifo(path)
-        running = [hold(path) for _ in range(2)]
-        # Once it can be opened without waiting, somebody reads.
-        gate = os.open(path, os.O_WRONLY)
-        pilot.wait_for(lambda: sum(m["tasks"] for m in kernel.executors["htex"].connected_managers()) == 2)
-        queued = [hold(path) for _ in range(5)]
+        wait = python_app(pilot.wait_at, data_flow_kernel=kernel)
+        running = [wait(gate.path) for _ in range(2)]
+        pilot.wait_for(lambda: pilot.running(kernel.executors["htex"], 2))
+        queued = [wait(gate.path) for _ in range(5)]
         assert [q.cancel() for q in queued[1:4]] == [True] * 3
         assert all(q.cancelled() for q in queued[1:4])
         with pytest.raises(CancelledError):
             queued[1].result(pilot.SOON)
         assert running[0].cancel() is False
-        os.close(gate)
+        gate.let(4)
         assert all(f.result(pilot.SOON) for f in [*running, queued[0], queued[4]])
         assert running[0].cancel() is False
 
@@ -477,13 +442,14 @@ def test_what_libraries_read_of_the_executor(dfk, executor):
     assert executor.connected_managers_packages()[manager["manager"]]["parsl"]
 
 
-def test_tasks_holds_the_futures_of_open_calls(dfk, executor, busy):
-    assert executor.outstanding() == 2
-    assert [type(f).__name__ for f in executor.tasks.values()] == ["AppFuture"] * 2
-    queued = executor.submit(int, {})
-    assert executor.tasks[executor._task_counter] is queued
-    busy()
-    assert queued.result(pilot.SOON) == 0
+def test_tasks_holds_the_futures_of_open_calls(dfk, executor, gate):
+    held = [python_app(pilot.wait_at, data_flow_kernel=dfk)(gate.path) for _ in range(2)]
+    pilot.wait_for(lambda: executor.outstanding() == 2)
+    assert list(executor.tasks.values()) == held
+    direct = executor.submit(pilot.wait_at, {}, gate.path)
+    assert executor.tasks[executor._task_counter] is direct
+    gate.let(3)
+    assert all(f.result(pilot.SOON) for f in [*held, direct])
     assert executor.outstanding() == 0
     assert not executor.tasks
 

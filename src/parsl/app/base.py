@@ -6,7 +6,7 @@ import functools
 import inspect
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from parsl.dataflow.dependency_resolvers import deep_traverse_to_gather
@@ -62,6 +62,8 @@ class AppBase(metaclass=ABCMeta):
             and (name in _SPECIAL or deep_traverse_to_gather(p.default))
         ]
 
+        self.travelling = _without_futures(func, self._defaults)
+
     @property
     def kernel(self) -> DataFlowKernel:
         """The kernel that runs the app now."""
@@ -85,3 +87,19 @@ class AppBase(metaclass=ABCMeta):
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Bind the app to an instance, when it is a method."""
         return self if instance is None else functools.partial(self, instance)
+
+
+def _without_futures(func: Callable[..., Any], defaults: Sequence[tuple[int, str, Any]]) -> Callable[..., Any]:
+    """Return a function as it can travel to a worker: without the futures among its defaults, which each call brings."""
+    futures = {name for _, name, value in defaults if deep_traverse_to_gather(value)}
+    if not futures or not isinstance(func, FunctionType):
+        return func
+    names = func.__code__.co_varnames[: func.__code__.co_argcount]
+    given = func.__defaults__ or ()
+    positional = zip(names[len(names) - len(given) :], given, strict=True)
+    rest = tuple(None if name in futures else value for name, value in positional)
+    copy = FunctionType(func.__code__, func.__globals__, func.__name__, rest, func.__closure__)
+    functools.update_wrapper(copy, func)
+    del copy.__wrapped__  # type: ignore[attr-defined] - it is the function with the futures
+    copy.__kwdefaults__ = {k: None if k in futures else v for k, v in (func.__kwdefaults__ or {}).items()}
+    return copy

@@ -41,6 +41,7 @@ class BashApp(AppBase):
             func, data_flow_kernel=data_flow_kernel, executors=executors, cache=cache, ignore_for_cache=ignore_for_cache
         )
         # One object for the life of the app, so that a worker is sent the function once.
+        func = self.travelling
         self._callable = functools.update_wrapper(functools.partial(remote_side_bash_executor, func), func)
 
     def __call__(self, *args: Any, **kwargs: Any) -> AppFuture[Any]:

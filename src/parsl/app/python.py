@@ -41,7 +41,7 @@ class PythonApp(AppBase):
             func, data_flow_kernel=data_flow_kernel, executors=executors, cache=cache, ignore_for_cache=ignore_for_cache
         )
         self.join = join
-        self._callable = run_coroutine(func) if inspect.iscoroutinefunction(func) else func
+        self._callable = run_coroutine(self.travelling) if inspect.iscoroutinefunction(func) else self.travelling
         # One wrapped function for each walltime, so that a worker is sent each of them once.
         self._timed: dict[float, Callable[..., Any]] = {}
 

@@ -169,6 +169,7 @@ class ParslPoolExecutor(Executor):
             cancel(waiting)
             raise
         results = in_order(waiting, submitted, buffersize, deadline)
+        next(results)
         return flat(results) if chunked else results
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -266,7 +267,7 @@ def in_order(
     buffersize: int | None,
     deadline: float | None,
 ) -> Iterator[Any]:
-    """Yield the results of futures in their order, and submit further calls as results are taken.
+    """Yield None, and then the results of futures in their order; submit further calls as results are taken.
 
     Args:
         waiting: the futures of calls that are submitted already.
@@ -275,6 +276,8 @@ def in_order(
         deadline: until when (`time.monotonic`) results have to be there; None for no limit.
     """
     try:
+        # So far `map` itself goes: the end of a generator that was never begun would cancel nothing.
+        yield None
         while waiting:
             yield take_result(waiting, deadline)
             if buffersize is not None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import functools
 import logging
 import random
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from parsl.app.exception_codec import shown
 from parsl.config import Config
 from parsl.data_provider.data_manager import DataManager
 from parsl.dataflow.autopath import AUTO, default_std_autopath
@@ -19,7 +22,7 @@ from parsl.dataflow.dependency_resolvers import DEEP_DEPENDENCY_RESOLVER, SHALLO
 from parsl.dataflow.entry_points import EntryPoints
 from parsl.dataflow.errors import DataFlowException
 from parsl.dataflow.filing import Filing
-from parsl.dataflow.futures import AppFuture
+from parsl.dataflow.futures import AppFuture, LazyFuture
 from parsl.dataflow.graph import TaskGraph
 from parsl.dataflow.rundirs import make_rundir
 from parsl.dataflow.states import States
@@ -29,6 +32,8 @@ from parsl.executors.threads import ThreadPoolExecutor
 from parsl.jobs.job_status_poller import JobStatusPoller
 from parsl.logconfigs.base import initialize_logging
 from parsl.loop import Helper, Loop, LoopClosedError
+from parsl.utils import AtomicIDCounter
+from parsl.validation import check_types
 
 if TYPE_CHECKING:
     from parsl.executors.base import ParslExecutor
@@ -52,30 +57,26 @@ class DataFlowKernel(EntryPoints):
         config: what to run on; one ThreadPoolExecutor by default.
 
     Raises:
-        ConfigurationError: when the configuration cannot be used.
-        OSError: when the run folder cannot be written.
+        TypeError: when `config` is something else.
+        ConfigurationError: when the configuration cannot be used, or the run folder cannot be written.
 
     Attributes:
         tasks: the records of tasks that have not ended (of all tasks without `garbage_collect`), by number.
         executors: the executors by label; `_parsl_internal` runs join apps and lifted futures.
         task_state_counts: how many tasks are in each state.
-        task_count: how many tasks there have been.
         run_dir: this run's own folder.
         run_id: a unique name of this run.
     """
 
+    @check_types
     def __init__(self, config: Config | None = None) -> None:
         self._config = config = Config() if config is None else config
-        if not isinstance(config, Config):
-            msg = f"DataFlowKernel takes a Config object, but got {type(config).__name__}: {config!r:.80}"  # type: ignore[unreachable]
-            raise ConfigurationError(msg)
         self.run_dir = make_rundir(config.run_dir)
         self.run_id = str(uuid.uuid4())
         self.cleanup_called = False
         self._end_logging = initialize_logging(config.initialize_logging, self.run_dir, "parsl")
         logger.info("Run %s in %s with %r", self.run_id, self.run_dir, config)
         self.tasks: dict[int, TaskRecord] = {}
-        self.task_count = 0
         self.task_state_counts: dict[States, int] = dict.fromkeys(States, 0)
         self.executors: dict[str, ParslExecutor] = {}
         self.memoizer = config.memoizer
@@ -87,7 +88,7 @@ class DataFlowKernel(EntryPoints):
         self._filing = Filing(self.data_manager)
         self._gather = self.dependency_resolver.traverse_to_gather
         self._gather_joining = joining.traverse_to_gather
-        self._ids = SimpleIds()
+        self._ids = AtomicIDCounter()
         self._labels: tuple[str, ...] = ()
         self._failures_told = 0
         self.loop = Loop()
@@ -117,6 +118,11 @@ class DataFlowKernel(EntryPoints):
 
             self._usage_tracker = UsageTracker(self)
             self._usage_tracker.send_start_message()
+
+    @property
+    def task_count(self) -> int:
+        """How many calls there have been."""
+        return self._ids.count
 
     @property
     def config(self) -> Config:
@@ -181,7 +187,7 @@ class DataFlowKernel(EntryPoints):
         if self.cleanup_called:
             msg = "Cannot submit to a DataFlowKernel that has been cleaned up"
             raise NoDataFlowKernelError(msg)
-        task_id = self._ids.next()
+        task_id = self._ids.get_id()
         label = INTERNAL if join else self._choose(executors, task_id)
         kwargs = dict(app_kwargs) if app_kwargs else {}
         resources: dict[str, Any] = {}
@@ -206,18 +212,23 @@ class DataFlowKernel(EntryPoints):
         if kwargs or not _PLAIN.issuperset(map(type, app_args)):
             self._prepare(task, stage=stage)
         self.tasks[task_id] = task
-        self.task_count = max(self.task_count, task_id + 1)
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug(
-                "Task %s submitted for app %s to executor %s, depends on %s",
-                task_id,
-                task.func_name,
-                label,
-                [self.describe(d) for d in task.depends] or "nothing",
-                extra={"parsl.task": task_id, "parsl.app_name": task.func_name},
-            )
+            self._tell_submission(task)
         self.loop.post(self._graph.add, task)
+        # A cleanup that begins from here on sees the task; one that began before may have missed it.
+        if self.cleanup_called:
+            self._on_loop(self._fail_as_cleaned_up, task)
         return task.app_fu
+
+    def _tell_submission(self, task: TaskRecord) -> None:
+        extra = {"parsl.task": task.id, "parsl.app_name": task.func_name}
+        logger.debug("Task %s submitted for app %s to executor %s", task.id, task.func_name, task.executor, extra=extra)
+        for future in task.depends:
+            tid = getattr(future, "tid", None)
+            of_task = {} if tid is None else {"parsl.dependency_task": tid}
+            logger.debug(
+                "Task %s depends on %s", task.id, self.describe(future), extra={"parsl.task": task.id, **of_task}
+            )
 
     def _choose(self, executors: str | Sequence[str], task_id: int) -> str:
         if executors == "all":
@@ -325,7 +336,8 @@ class DataFlowKernel(EntryPoints):
     def moved(self, task: TaskRecord, old: States) -> None:
         """Take note of a change of state."""
         counts = self.task_state_counts
-        counts[old] -= 1
+        if old is not States.unsched:
+            counts[old] -= 1
         counts[task.status] += 1
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
@@ -352,19 +364,22 @@ class DataFlowKernel(EntryPoints):
             return
         self._failures_told += 1
         logger.info(
-            "Task %s (%s) ended as %s after %d tries: %r%s",
+            "Task %s (%s) ended as %s after %d tries: %s%s",
             task.id,
             task.func_name,
             task.status.name,
             task.try_id + 1,
-            exception,
+            shown(exception),
             "; further failures are not logged" if self._failures_told > _MOST_FAILURES_TOLD else "",
             extra={"parsl.task": task.id, "parsl.app_name": task.func_name},
         )
 
     def when_done(self, future: Future[Any], task: TaskRecord) -> None:
         """Have the graph told when a future of somebody else is done."""
-        future.add_done_callback(lambda _: self.loop.post(self._graph.dependency_done, task))
+        if isinstance(future, LazyFuture):
+            future.follow(functools.partial(self.loop.post, self._graph.dependency_done, task))
+        else:
+            future.add_done_callback(lambda _: self.loop.post(self._graph.dependency_done, task))
 
     def describe(self, future: Future[Any]) -> str:
         """Name a future in the message of an error."""
@@ -380,8 +395,8 @@ class DataFlowKernel(EntryPoints):
     def wait_for_current_tasks(self) -> None:
         """Wait until all tasks that there are now have ended, well or badly."""
         for task in list(self.tasks.values()):
-            if not task.app_fu.cancelled():
-                Future.exception(task.app_fu)
+            with contextlib.suppress(CancelledError):
+                task.app_fu.exception()
 
     def log_task_states(self) -> None:
         """Write to the log how many tasks are in each state."""
@@ -402,10 +417,14 @@ class DataFlowKernel(EntryPoints):
         logger.info("Cleaning up run %s", self.run_id)
         atexit.unregister(self.atexit_cleanup)
         self.job_status_poller.close()
-        self.loop.call(self._fail_open_tasks)
+        self._on_loop(self._fail_open_tasks)
         for executor in self.executors.values():
             try:
-                executor.shutdown()
+                if isinstance(executor, ThreadPoolExecutor):
+                    # A call that runs can't be stopped, and nobody waits for it any more.
+                    executor.shutdown(block=False)
+                else:
+                    executor.shutdown()
             except Exception:
                 logger.exception("Executor %s did not shut down cleanly", executor.label)
         self.log_task_states()
@@ -423,12 +442,18 @@ class DataFlowKernel(EntryPoints):
 
     def _fail_open_tasks(self) -> None:
         for task in list(self.tasks.values()):
-            self._graph.fail(
-                task,
-                DataFlowException(
-                    f"Task {task.id} ({task.func_name}) had not ended when the DataFlowKernel was cleaned up"
-                ),
-            )
+            self._fail_as_cleaned_up(task)
+
+    def _fail_as_cleaned_up(self, task: TaskRecord) -> None:
+        text = f"Task {task.id} ({task.func_name}) had not ended when the DataFlowKernel was cleaned up"
+        self._graph.fail(task, DataFlowException(text))
+
+    def _on_loop(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function on the loop; here, when the loop has ended and nobody owns the graph any more."""
+        try:
+            self.loop.call(function, *args)
+        except LoopClosedError:
+            function(*args)
 
     def atexit_cleanup(self) -> None:
         """End a kernel that the script has left open at its end."""
@@ -442,9 +467,11 @@ class DataFlowKernel(EntryPoints):
     def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         if self._config.exit_mode == "skip":
             return
-        if self._config.exit_mode == "wait" and exc_type is None:
-            self.wait_for_current_tasks()
-        self.cleanup()
+        try:
+            if self._config.exit_mode == "wait" and exc_type is None:
+                self.wait_for_current_tasks()
+        finally:
+            self.cleanup()
 
 
 _MOST_FAILURES_TOLD = 1000
@@ -452,14 +479,6 @@ _MOST_FAILURES_TOLD = 1000
 # How long the cleanup waits for users' callbacks.
 _HELPER_SECONDS = 10.0
 
-
-class SimpleIds:
-    """Numbers from 0, each given out once, to any thread."""
-
-    def __init__(self) -> None:
-        import itertools
-
-        self.next = itertools.count().__next__
 
 
 class DataFlowKernelLoader:

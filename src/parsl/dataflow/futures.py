@@ -58,21 +58,21 @@ class LazyFuture(Future[T]):
         """Tell whether the call has ended: with a result, with an exception, or cancelled."""
         return self._state not in _OPEN
 
-    def follow(self, function: Callable[[], Sequence[LazyFuture[Any]]]) -> None:
+    def follow(self, function: Callable[[], Sequence[LazyFuture[Any]] | None]) -> None:
         """Have `function()` called once this future is settled: at once if it is, else by the thread that settles it.
 
         This is for the kernel's own books. Callbacks may belong to users and so wait for the helper thread, which
         another callback may be blocking; a function that neither blocks nor runs a user's code need not wait.
 
         Args:
-            function: settles what follows from this future; returns the futures that it has settled and whose
-                callbacks have to be run.
+            function: does what follows from this; returns futures that it has settled and whose callbacks have to be
+                run, if there are any.
         """
         with self._condition:
             if self._state in _OPEN:
                 self.__dict__.setdefault("followers", []).append(function)
                 return
-        for future in function():
+        for future in function() or ():
             future.run_callbacks()
 
     def settle(self, outcome: Outcome) -> bool:
@@ -105,7 +105,7 @@ class LazyFuture(Future[T]):
             self._condition.notify_all()
             followers = fields.pop("followers", ())
         for function in followers:
-            self._settled_with.extend(function())
+            self._settled_with.extend(function() or ())
         return bool(fields.get("callbacks") or fields.get("settled_with"))
 
     @property

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RetryHandler = Callable[[BaseException, TaskRecord], float]
+# Of the exception, mostly written for `Exception` alone, and of the task.
+RetryHandler = Callable[[Any, TaskRecord], float]
 
 _NOT_LAUNCHED = frozenset({States.unsched, States.pending})
 _WAITING = frozenset({States.pending, States.joining})

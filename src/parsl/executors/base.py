@@ -33,7 +33,7 @@ class Call(Protocol):
 class FutureCall:
     """A call whose outcome goes into a future of its own: what `submit` makes where there is no task record."""
 
-    __slots__ = ("args", "executor_id", "func", "future", "id", "kwargs", "resource_specification")
+    __slots__ = ("_begun", "args", "executor_id", "func", "future", "id", "kwargs", "resource_specification")
 
     def __init__(
         self,
@@ -50,10 +50,18 @@ class FutureCall:
         self.resource_specification = resource_specification
         self.executor_id: int | None = None
         self.future = future
+        self._begun = False
+
+    def begin(self) -> bool:
+        """Say that the call begins to run; return False when the holder of the future has cancelled it."""
+        self._begun = True
+        return self.future.set_running_or_notify_cancel()
 
     def done(self, outcome: Outcome) -> None:
         """Settle the future, unless its holder has cancelled it."""
-        if not self.future.set_running_or_notify_cancel():
+        if not self._begun:
+            self.begin()
+        if self.future.cancelled():
             return
         if isinstance(outcome, Error):
             self.future.set_exception(outcome.exception)

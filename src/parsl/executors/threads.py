@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
@@ -17,6 +19,12 @@ from parsl.validation import check_types
 if TYPE_CHECKING:
     from parsl.data_provider.staging import Staging
     from parsl.executors.base import Call
+
+
+logger = logging.getLogger(__name__)
+
+# How long threads that run no call are given to end; they need a fraction of a millisecond.
+_IDLE_THREADS_END_S = 0.5
 
 
 class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
@@ -65,6 +73,8 @@ class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
 
     def start(self) -> None:
         """Get ready; threads are started as calls come."""
+        # Threads of an earlier life, which still run a call, keep the queue that tells them to end.
+        self._calls = SimpleQueue()
         self._started = True
 
     def submit(
@@ -75,9 +85,14 @@ class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
         Raises:
             InvalidResourceSpecification: when the specification is not empty: threads share all there is.
         """
-        future: Future[Any] = Future()
-        self.launch(FutureCall(func, args, kwargs, resource_specification, future))
-        return future
+        call = FutureCall(func, args, kwargs, resource_specification, Future())
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return func(*args, **kwargs) if call.begin() else None
+
+        call.func = run
+        self.launch(call)
+        return call.future
 
     def launch(self, call: Call) -> None:
         """Run a call on a thread of the pool and tell its end to `call.done`."""
@@ -88,10 +103,13 @@ class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
             )
         if not self._started:
             raise ExecutorShutDownError(self.label)
-        self._queued[id(call)] = call
-        self._calls.put(call)
         if len(self._threads) < self.max_threads:
             self._add_thread()
+        self._queued[id(call)] = call
+        self._calls.put(call)
+        # A shutdown on another thread may have looked at the queue before.
+        if not self._started and self._queued.pop(id(call), None) is not None:
+            raise ExecutorShutDownError(self.label)
 
     def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
         """Take `call` out of the queue if no thread has taken it yet."""
@@ -104,21 +122,21 @@ class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
         """End the threads: calls that run come to their end, calls still queued get ExecutorShutDownError.
 
         Args:
-            block: wait for the calls that run.
+            block: wait for the calls that run; otherwise threads that run one are left to themselves.
         """
-        self._started = False
+        with self._lock:
+            self._started = False
+            threads, self._threads = self._threads, []
         for key in list(self._queued):
             call = self._queued.pop(key, None)
             if call is not None:
                 call.done(Error(ExecutorShutDownError(self.label)))
-        with self._lock:
-            threads, self._threads = self._threads, []
         for _ in threads:
             self._calls.put(None)
-        if block:
-            for thread in threads:
-                if thread is not threading.current_thread():
-                    thread.join()
+        deadline = time.monotonic() + _IDLE_THREADS_END_S
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(None if block else max(0.0, deadline - time.monotonic()))
 
     def monitor_resources(self) -> bool:
         """Threads cannot be told apart by resource use, so nothing is sampled."""
@@ -127,12 +145,19 @@ class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
     def _add_thread(self) -> None:
         with self._lock:
             n = len(self._threads)
-            if n >= self.max_threads:
+            if n >= self.max_threads or not self._started:
                 return
             name = f"{self.thread_name_prefix or self.label}_{n}"
             thread = threading.Thread(target=self._work, name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                if not n:
+                    raise
+                # The system gives no more threads: those that there are have to do.
+                logger.warning("Executor %s goes on with %d threads: no more can be started", self.label, n)
+                return
             self._threads.append(thread)
-        thread.start()
 
     def _work(self) -> None:
         get = self._calls.get

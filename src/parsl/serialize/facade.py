@@ -6,10 +6,12 @@ it instead of inside, see `pack` and `unpack`.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pickle
 import weakref
 from collections.abc import Callable, Sequence
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from parsl.serialize import pickling
@@ -177,12 +179,26 @@ def unpack(body: bytes, buffers: Sequence[Any] = ()) -> Any:
 _packed_functions: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
 
 
+def stays_the_same(function: Any) -> bool:
+    """Tell whether a callable can be packed once for all its calls.
+
+    A bound method or any other object that can be called may change between two calls, and may count as equal to
+    another one.
+    """
+    kind = type(function)
+    if kind is FunctionType or kind is type:
+        return True
+    if kind is functools.partial:
+        parts = (function.func, *function.args, *function.keywords.values())
+        return all(pickling.is_plain((p,)) or stays_the_same(p) for p in parts)
+    return kind is BuiltinFunctionType and isinstance(function.__self__, ModuleType)
+
+
 def pack_function(function: Callable[..., Any]) -> bytes:
-    """Pack a function; once for each function object, as long as it lives."""
-    try:
-        packed = _packed_functions.get(function)
-    except TypeError:
-        return serialize(function)  # not hashable, or without weak references
+    """Pack a function; if it stays the same, once for each function object, as long as it lives."""
+    if not stays_the_same(function):
+        return serialize(function)
+    packed = _packed_functions.get(function)
     if packed is None:
         packed = serialize(function)
         _packed_functions[function] = packed

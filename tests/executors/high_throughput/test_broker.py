@@ -24,9 +24,11 @@ from parsl.executors.high_throughput.messages import (
     MANAGER_LOST,
     OLDEST_PROTOCOL,
     PROTOCOL_VERSION,
+    RAISED,
     Drained,
     Draining,
     Heartbeat,
+    Leaving,
     Managers,
     Payload,
     Refused,
@@ -148,13 +150,22 @@ def test_a_dropped_task_is_not_popped():
 # -- handing out -------------------------------------------------------------------------------------------------------
 
 
-def test_workers_are_fed_before_stocks_are_filled(broker, outbox):
-    broker.register(b"a", register(b"a", workers=2, capacity=6, block="0"), 0)
-    broker.register(b"b", register(b"b", workers=3, capacity=3, block="1"), 0)
-    broker.submit(submit(*range(1, 8)))
+@pytest.mark.parametrize(
+    ("wanted", "queued", "given"),
+    [
+        ({"a": (2, 6), "b": (3, 3)}, 7, {"a": [1, 2, 6, 7], "b": [3, 4, 5]}),
+        ({"a": (1, 9), "b": (1, 9)}, 2, {"a": [1], "b": [2]}),
+        ({"a": (1, 9), "b": (1, 9)}, 6, {"a": [1, 3, 4], "b": [2, 5, 6]}),
+        ({"a": (1, 9), "b": (1, 3)}, 99, {"a": [1, *range(5, 13)], "b": [2, 3, 4]}),
+        ({"a": (4, 2)}, 3, {"a": [1, 2]}),
+    ],
+)
+def test_workers_are_fed_before_stocks_are_filled_in_equal_shares(broker, outbox, wanted, queued, given):
+    for block, (name, (workers, capacity)) in enumerate(wanted.items()):
+        broker.register(name.encode(), register(name.encode(), workers, capacity, str(block)), 0)
+    broker.submit(submit(*range(1, queued + 1)))
     broker.assign()
-    assert outbox.tasks_of(b"a") == [1, 2, 6, 7]
-    assert outbox.tasks_of(b"b") == [3, 4, 5]
+    assert {name: outbox.tasks_of(name.encode()) for name in wanted} == given
 
 
 def test_one_message_for_all_tasks_of_a_pass(broker, outbox):
@@ -190,8 +201,8 @@ def test_functions_go_along_once(broker, outbox):
 
 
 def test_forgotten_functions_are_forgotten_where_they_were_sent(broker, outbox):
-    broker.register(b"a", register(b"a"), 0)
-    broker.register(b"b", register(b"b"), 0)
+    broker.register(b"a", register(b"a", block="0"), 0)
+    broker.register(b"b", register(b"b", block="1"), 0)
     broker.submit(submit(1, function=5, functions={5: b"five"}))
     broker.assign()
     broker.heard(b"a", done(1), 1)
@@ -278,7 +289,7 @@ def test_every_protocol_of_the_range_and_every_patch_release_is_taken(broker, pr
     assert set(broker.managers) == {b"a"}
 
 
-@pytest.mark.parametrize("message", [Heartbeat(), done(1), Draining()])
+@pytest.mark.parametrize("message", [Heartbeat(), done(1), Draining(), Leaving("why")])
 def test_a_stranger_is_refused(broker, outbox, message):
     broker.submit(submit(1))
     broker.heard(b"late", message, 0)
@@ -317,6 +328,33 @@ def test_a_manager_whose_connection_ends_is_lost_at_once(broker, outbox):
     broker.lost(b"never seen", "a stranger")
     broker.flush(1)
     assert [(r.id, r.status) for r in outbox.reported()] == [(1, MANAGER_LOST)]
+
+
+def test_a_manager_that_leaves_says_why(broker, outbox):
+    broker.register(b"a", register(b"a", block="3"), 0)
+    broker.submit(submit(1))
+    broker.assign()
+    broker.heard(b"a", Leaving("its workers do not start"), 1)
+    broker.flush(1)
+    (result,) = outbox.reported()
+    loss = messages.read_loss(result.payload)
+    assert (result.id, result.status, loss.cause) == (1, MANAGER_LOST, "its workers do not start")
+    assert loss.where == "host node, block 3, manager a"
+    assert broker.managers == {}
+
+
+def test_a_task_that_cannot_be_sent_ends_like_one_that_was(broker, outbox):
+    broker.register(b"a", register(b"a", workers=2), 0)
+    broker.submit(submit(1, 2))
+    broker.assign()
+    broker.failed(b"a", Result(1, RAISED, Payload(b"no room")), 1)
+    broker.failed(b"a", Result(1, RAISED, Payload(b"no room")), 1)
+    broker.failed(b"stranger", Result(2, RAISED, Payload(b"no room")), 1)
+    broker.heard(b"a", Draining(), 1)
+    broker.failed(b"a", Result(2, RAISED, Payload(b"no room")), 2)
+    broker.flush(2)
+    assert [(r.id, r.status) for r in outbox.reported()] == [(1, RAISED), (2, RAISED)]
+    assert outbox.sent(b"a", Drained) == [Drained()]
 
 
 def test_a_manager_that_registers_anew_has_lost_what_it_had(broker, outbox):
@@ -466,19 +504,22 @@ class Checked(FakeOutbox):
         self.sent_ranks = [*getattr(self, "sent_ranks", []), *ranks]
 
 
-names = st.sampled_from([b"a", b"b", b"c", b"d"])
+names = st.sampled_from([b"a", b"b", b"c"])
 priorities = st.none() | st.sampled_from([0, 1, 1.5, -2])
+selectors = st.sampled_from([BlockIdManagerSelector(), RandomManagerSelector(), Failing(), Confused()])
 
 
 class History(RuleBasedStateMachine):
-    @initialize(selector=st.sampled_from([BlockIdManagerSelector(), RandomManagerSelector(), Failing(), Confused()]))
-    def begin(self, selector):
+    @initialize(selector=selectors, data=st.data())
+    def begin(self, selector, data):
         self.now = 0.0
         self.ids = itertools.count(1)
         self.functions = itertools.count(1)
         self.function_of = {}
         self.outbox = Checked()
         self.broker = Broker(self.outbox, selector, THRESHOLD, PYTHON, PARSL)
+        for name in (b"a", b"b", b"c"):
+            self.register(name, data.draw(st.integers(1, 2)), data.draw(st.integers(0, 3)), "0")
 
     def end_pass(self):
         self.outbox.sent_ranks = []
@@ -489,7 +530,7 @@ class History(RuleBasedStateMachine):
         assert not free or not self.outbox.queued, "a task waits although somebody would take it"
         self.broker.flush(self.now)
 
-    @rule(some=st.lists(priorities, max_size=6), new=st.booleans(), data=st.data())
+    @rule(some=st.lists(priorities, max_size=9), new=st.booleans(), data=st.data())
     def submit(self, some, new, data):
         bodies = {}
         if new:
@@ -516,7 +557,8 @@ class History(RuleBasedStateMachine):
         self.broker.submit(Submit([], {}, some))
         for number in some:
             del self.outbox.bodies[number]
-        assert not any(m.functions & set(some) for m in self.outbox.model.values())
+        for known in (self.outbox.model, self.broker.managers):
+            assert not any(m.functions & set(some) for m in known.values())
 
     @rule(name=names, workers=st.integers(1, 3), stock=st.integers(0, 4), block=st.sampled_from(["0", "1", "x"]))
     def register(self, name, workers, stock, block):
@@ -542,23 +584,47 @@ class History(RuleBasedStateMachine):
         self.broker.heard(name, done(*ended, *strays, credit=credit), self.now)
         self.end_pass()
 
-    @rule(name=names)
-    def heartbeat(self, name):
-        self.broker.heard(name, Heartbeat(), self.now)
-
-    @rule(name=names)
-    def drain(self, name):
-        if name in self.outbox.model:
-            self.outbox.model[name].open = False
-            self.outbox.model[name].draining = True
-        self.broker.heard(name, Draining(), self.now)
+    @rule(name=names, what=st.sampled_from(["drain", "hold", "lose", "leave", "fall silent"]))
+    def mishap(self, name, what):
+        manager = self.outbox.model.get(name)
+        if what == "drain":
+            if manager:
+                manager.open, manager.draining = False, True
+            self.broker.heard(name, Draining(), self.now)
+        elif what == "hold":
+            if manager:
+                manager.open = False
+            assert self.broker.hold(name) == (manager is not None)
+        elif what == "lose":
+            self.lose(name)
+        elif what == "leave":
+            self.outbox.model.pop(name, None)
+            self.broker.heard(name, Leaving("why"), self.now)
+        else:
+            self.fall_silent(name)
         self.end_pass()
 
-    @rule(name=names)
-    def hold(self, name):
-        if name in self.outbox.model:
-            self.outbox.model[name].open = False
-        assert self.broker.hold(name) == (name in self.outbox.model)
+    def lose(self, name):
+        self.outbox.model.pop(name, None)
+        self.broker.lost(name, "its connection has ended")
+
+    def fall_silent(self, name):
+        for beat in range(3):
+            self.now += THRESHOLD / 2 - 1
+            for other in set(self.outbox.model) - {name}:
+                self.broker.heard(other, Heartbeat(), self.now)
+            if beat == 2:
+                self.outbox.model.pop(name, None)
+            self.broker.expire(self.now)
+            assert set(self.broker.managers) == set(self.outbox.model)
+
+    @rule(name=names, data=st.data())
+    def fail_to_send(self, name, data):
+        manager = self.outbox.model.get(name)
+        number = data.draw(st.sampled_from(sorted(manager.tasks) if manager and manager.tasks else [77]))
+        if manager:
+            manager.tasks.discard(number)
+        self.broker.failed(name, Result(number, RAISED, Payload(b"no room")), self.now)
         self.end_pass()
 
     @rule(number=st.integers(1, 60))
@@ -567,23 +633,8 @@ class History(RuleBasedStateMachine):
         self.broker.flush(self.now)
         assert number not in self.outbox.queued
 
-    @rule(name=names)
-    def lose(self, name):
-        self.outbox.model.pop(name, None)
-        self.broker.lost(name, "its connection has ended")
-        self.end_pass()
-
-    @rule(seconds=st.sampled_from([1.0, 50.0, 130.0]))
-    def time_goes_by(self, seconds):
-        self.now += seconds
-        before = set(self.broker.managers)
-        self.broker.expire(self.now)
-        for name in before - set(self.broker.managers):
-            del self.outbox.model[name]
-        self.end_pass()
-
     @rule(name=names, message=st.sampled_from([Draining(), Heartbeat(), done(1, 2, credit=9)]))
-    @precondition(lambda self: len(self.outbox.model) < 4)
+    @precondition(lambda self: len(self.outbox.model) < 3)
     def a_stranger_speaks(self, name, message):
         if name not in self.outbox.model:
             self.broker.heard(name, message, self.now)
@@ -595,6 +646,7 @@ class History(RuleBasedStateMachine):
             return
         for name in list(self.outbox.model):
             self.lose(name)
+        self.broker.flush(self.now)
         self.register(b"last", 3, 2, "0")
         for _ in range(len(self.outbox.queued) + 1):
             ended = sorted(self.outbox.model[b"last"].tasks)

@@ -18,13 +18,13 @@ from parsl.executors.high_throughput.messages import (
     Draining,
     Heartbeat,
     Hold,
+    Leaving,
     Loss,
     Managers,
     ManagerView,
     Monitoring,
     Payload,
     Query,
-    Ready,
     Refused,
     Register,
     Registered,
@@ -62,14 +62,13 @@ VIEW = ManagerView("m", "0", 4, 2, 1.5, True, False, "2026.11.0", "3.12.1", "nod
 SAMPLES = {
     "from_client": [Submit([TASK, LARGE], {3: b"code"}, [1, 2]), Hold("m"), Cancel(1, 7), Query(2, "MANAGERS"), Stop()],
     "to_client": [
-        Ready(54321),
         Results([RESULT], 5),
         Managers([VIEW], ["gone"]),
         Answer(2, {"a": [1, None, "é", b"\0", 2.5, True]}),
         Trouble("version", "text"),
         Monitoring(b"raw"),
     ],
-    "from_manager": [REGISTER, Results([RESULT], 5), Heartbeat(), Draining(), Monitoring(b"raw")],
+    "from_manager": [REGISTER, Results([RESULT], 5), Heartbeat(), Draining(), Leaving("why"), Monitoring(b"raw")],
     "to_manager": [
         Registered(["/a", "/b"], True, "/shm/x"),
         Tasks([TASK, LARGE], {3: b"code"}, [1]),
@@ -93,7 +92,9 @@ def test_round_trip(direction, message):
 
 
 def test_samples_cover_every_message():
-    known = {kind for kind in vars(messages).values() if isinstance(kind, type) and kind.__module__ == messages.__name__}
+    known = {
+        kind for kind in vars(messages).values() if isinstance(kind, type) and kind.__module__ == messages.__name__
+    }
     parts = {Segment, Payload, Result, Loss, ManagerView, Codec, messages._Message}
     sampled = {type(m) for kinds in SAMPLES.values() for m in kinds}
     assert known - parts == sampled
@@ -207,7 +208,7 @@ def test_hostile_frames(data):
 
 
 def test_a_loss_is_the_result_of_a_lost_call():
-    loss = Loss("manager-1", "node", "it was silent")
+    loss = Loss("manager-1", "node", "it was silent", "block 0")
     result = messages.lost(7, MANAGER_LOST, loss)
     assert (result.id, result.status, result.seconds) == (7, MANAGER_LOST, 0.0)
     assert messages.read_loss(result.payload) == loss
@@ -267,6 +268,7 @@ WIRE = {
     1: [
         ("from_manager", Heartbeat(), "910d"),
         ("from_manager", Draining(), "910e"),
+        ("from_manager", Leaving("why"), "9216a3776879"),
         ("from_manager", Results([RESULT], 5), "93079194070092c4023432c0cb3fd000000000000005"),
         (
             "from_manager",

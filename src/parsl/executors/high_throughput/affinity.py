@@ -32,12 +32,17 @@ def worker_count(
         mem_per_worker: gigabytes that a worker needs; None for no such limit.
         accelerators: how many accelerators there are; 0 for none to be handed out.
     """
-    limits = [max_workers, math.floor(cores / cores_per_worker)]
+    limits = [max_workers, _parts(cores, cores_per_worker)]
     if mem_per_worker and memory_gb is not None:
-        limits.append(math.floor(memory_gb / mem_per_worker))
+        limits.append(_parts(memory_gb, mem_per_worker))
     if accelerators:
         limits.append(accelerators)
     return max(1, int(min(limits)))
+
+
+def _parts(whole: float, part: float) -> int:
+    """Return how often `part` goes into `whole`: 200 for 7 / 0.035, although the floats' quotient is a bit less."""
+    return math.floor(whole / part + 1e-9)
 
 
 def pinning(strategy: str, workers: int, cores: Sequence[int]) -> list[list[int]]:
@@ -96,7 +101,11 @@ def _listed(strategy: str, workers: int, cores: Sequence[int]) -> list[list[int]
 
 def _range(part: str) -> list[int]:
     first, dash, last = part.partition("-")
-    return list(range(int(first), int(last) + 1)) if dash else [int(first)]
+    cores = list(range(int(first), int(last) + 1)) if dash else [int(first)]
+    if not cores:
+        msg = f"{part!r} is a range of no cores"
+        raise ValueError(msg)
+    return cores
 
 
 def pinned_environment(cores: Sequence[int]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from parsl.executors.high_throughput.messages import (
     Draining,
     FromManager,
     Heartbeat,
+    Leaving,
     Loss,
     Managers,
     ManagerView,
@@ -205,6 +206,8 @@ class Broker:
             self._take_results(manager, message, now)
         elif isinstance(message, Heartbeat):
             self._outbox.to_manager(identity, Heartbeat())
+        elif isinstance(message, Leaving):
+            self.lost(identity, message.reason)
         elif isinstance(message, Draining):
             manager.active = False
             manager.draining = True
@@ -213,8 +216,11 @@ class Broker:
 
     def _take_results(self, manager: ManagerRecord, message: Results, now: float) -> None:
         manager.credit = message.credit
+        self._end(manager, message.results, now)
+
+    def _end(self, manager: ManagerRecord, results: list[Result], now: float) -> None:
         tasks = manager.tasks
-        for result in message.results:
+        for result in results:
             # A number that the manager does not have was reported before: the first report counts.
             if result.id in tasks:
                 tasks.discard(result.id)
@@ -237,6 +243,12 @@ class Broker:
             if now - manager.last_heartbeat > self._threshold:
                 self.lost(identity, f"not heard of for {now - manager.last_heartbeat:.0f} s")
 
+    def failed(self, identity: bytes, result: Result, now: float) -> None:
+        """A task that was given to a manager could not be sent to it."""
+        manager = self.managers.get(identity)
+        if manager is not None:
+            self._end(manager, [result], now)
+
     def lost(self, identity: bytes, why: str) -> None:
         """A manager is known to be gone."""
         manager = self.managers.pop(identity, None)
@@ -245,14 +257,16 @@ class Broker:
             self._lose(manager, why)
 
     def _lose(self, manager: ManagerRecord, why: str) -> None:
-        logger.error(
+        logger.log(
+            logging.ERROR if manager.tasks else logging.INFO,
             "Manager %s on %s is lost with %d tasks: %s",
             manager.identity.decode(errors="replace"),
             manager.about.hostname,
             len(manager.tasks),
             why,
         )
-        loss = Loss(manager.identity.decode(errors="replace"), manager.about.hostname, why)
+        name, about = manager.identity.decode(errors="replace"), manager.about
+        loss = Loss(name, about.hostname, why, f"host {about.hostname}, block {about.block_id}, manager {name}")
         self._results.extend(lost(task, MANAGER_LOST, loss) for task in sorted(manager.tasks))
         manager.tasks.clear()
 
@@ -274,7 +288,8 @@ class Broker:
         for identity in order:
             manager = self.managers[identity]
             self._take(manager, min(manager.free, manager.about.workers - len(manager.tasks)), batches)
-        for served, identity in enumerate(order):
+        # Those that want least come first: what they leave of their share is shared by the rest.
+        for served, identity in enumerate(sorted(order, key=lambda i: self.managers[i].free)):
             share = -(-len(self.queue) // (len(order) - served))
             self._take(self.managers[identity], min(self.managers[identity].free, share), batches)
         for identity, tasks in batches.items():

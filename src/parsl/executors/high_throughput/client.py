@@ -158,11 +158,16 @@ class InterchangeClient:
             except BrokenPipeError:
                 logger.debug("the interchange has ended before it read its configuration")
             selector.register(output, selectors.EVENT_READ)
-            if not selector.select(START_SECONDS):
-                process.kill()
-                return f"ERROR it did not get ready within {START_SECONDS:g} s"
-            # The line is written at once, so one read has it whole.
-            return os.read(output.fileno(), 65536).decode(errors="replace").strip()
+            line = b""
+            while not line.endswith(b"\n"):
+                if not selector.select(START_SECONDS):
+                    process.kill()
+                    return f"ERROR it did not get ready within {START_SECONDS:g} s"
+                part = os.read(output.fileno(), 65536)
+                if not part:
+                    break
+                line += part
+            return line.decode(errors="replace").strip()
 
     def _why_not(self, answer: str, errors_path: str) -> str:
         assert self.process is not None
@@ -230,20 +235,19 @@ class InterchangeClient:
             body, buffers = facade.pack_arguments(call.args, call.kwargs)
         else:
             body, buffers = facade.pack_apply_message(call.func, call.args, call.kwargs), []
-        number = self._new_number(call)
-        self._post(number, function, body, buffers, call.resource_specification or None)
-        return number
+        return self._add(call, function, body, buffers)
 
     def launch_packed(self, call: Call, apply_message: bytes) -> int:
         """Send a call that was packed by `pack_apply_message`; return its number."""
-        number = self._new_number(call)
-        self._post(number, 0, apply_message, [], call.resource_specification or None)
-        return number
+        return self._add(call, 0, apply_message, [])
 
-    def _new_number(self, call: Call) -> int:
-        self.last_number += 1
-        self.calls[self.last_number] = call
-        return self.last_number
+    def _add(self, call: Call, function: int, body: bytes, buffers: Sequence[Any]) -> int:
+        number = self.last_number + 1
+        # Raises OSError where there is no room for large arguments, and the call is none then.
+        self._post(number, function, body, buffers, call.resource_specification or None)
+        self.last_number = number
+        self.calls[number] = call
+        return number
 
     def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
         """Cancel a call that no manager has yet."""
@@ -252,6 +256,12 @@ class InterchangeClient:
             answer(False)
             return
         assert number is not None
+        waiting = next((w for w in self._large if w[0] == number), None)
+        if waiting is not None:
+            self._large.remove(waiting)
+            self.calls.pop(number).done(Error(CancelledError(f"task {call.id} was cancelled")))
+            answer(True)
+            return
         # After all that is still to go out, so that the interchange knows the call.
         self._flush()
         self.commands.cancel(number, lambda found: answer(found is True))
@@ -304,19 +314,14 @@ class InterchangeClient:
                     self.calls.pop(waiting[0]).done(Error(e))
 
     def _number_of(self, function: Callable[..., Any]) -> int:
-        """Return the function's number, packing it if it is new; 0 for one that cannot be kept by number."""
-        try:
-            number = self._function_numbers.get(function)
-        except TypeError:
+        """Return the function's number, packing it if it is new; 0 for one that is packed at each call."""
+        if not facade.stays_the_same(function):
             return 0
+        number = self._function_numbers.get(function)
         if number is None:
             body = facade.serialize(function)
-            number = next(self._function_counter)
-            try:
-                self._function_numbers[function] = number
-                weakref.finalize(function, self._dead_functions.append, number).atexit = False
-            except TypeError:
-                return 0
+            number = self._function_numbers[function] = next(self._function_counter)
+            weakref.finalize(function, self._dead_functions.append, number).atexit = False
             self._new_functions[number] = body
         return number
 
@@ -384,13 +389,20 @@ class InterchangeClient:
             _note(exception, f"in task {call.id} on {where}")
             return Error(exception)
         if result.status in (WORKER_LOST, MANAGER_LOST):
-            loss = messages.read_loss(result.payload)
-            if result.status == MANAGER_LOST:
-                return Error(ManagerLost(loss.what, loss.hostname))
-            lost = WorkerLost(int(loss.what), loss.hostname)
-            lost.cause = loss.cause
-            return Error(lost)
+            return Error(_lost(result, call))
         return Error(CancelledError(f"task {call.id} was cancelled"))
+
+
+def _lost(result: Result, call: Call) -> WorkerLost | ManagerLost:
+    loss = messages.read_loss(result.payload)
+    exception = (
+        WorkerLost(int(loss.what), loss.hostname)
+        if result.status == WORKER_LOST
+        else ManagerLost(loss.what, loss.hostname)
+    )
+    exception.cause = loss.cause
+    _note(exception, f"in task {call.id} on {loss.where}" if loss.where else f"in task {call.id}")
+    return exception
 
 
 def _note(exception: BaseException, text: str) -> None:

@@ -35,9 +35,12 @@ class ManagerLost(Exception):
         super().__init__(manager_id, hostname)
         self.manager_id = manager_id.decode() if isinstance(manager_id, bytes) else manager_id
         self.hostname = hostname
+        # What is known of its end ("not heard of for 120 s", "SIGTERM").
+        self.cause: str = ""
 
     def __str__(self) -> str:
-        return f"Task failure due to loss of manager {self.manager_id} on host {self.hostname}"
+        how = f" ({self.cause})" if self.cause else ""
+        return f"Task failure due to loss of manager {self.manager_id} on host {self.hostname}{how}"
 
 
 class InterchangeLost(Exception):

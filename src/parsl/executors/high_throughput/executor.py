@@ -358,6 +358,7 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         """Run a call on a worker and tell its end to `call.done`; on the loop."""
         if call.resource_specification:
             self.validate_resource_spec(call.resource_specification)
+        # Looked at on the loop: what comes in after the executor has failed all its calls must not be added to them.
         call.executor_id = self._open_client().launch(call)
 
     def submit(
@@ -368,11 +369,11 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         Raises:
             SerializationError: when function or arguments cannot be packed.
         """
-        self.validate_resource_spec(resource_specification)
-        client = self._open_client()
+        self._open_client()
         future = HTEXFuture(0)
         call = FutureCall(func, args, kwargs, resource_specification, future)
-        future.parsl_executor_task_id = call.executor_id = self._on_loop(client.launch, call)
+        self._on_loop(self.launch, call)
+        future.parsl_executor_task_id = call.executor_id or 0
         return future
 
     def submit_payload(self, context: dict[str, Any], buffer: bytes) -> HTEXFuture:
@@ -383,10 +384,16 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
             buffer: the packed call.
         """
         resources = context.get("resource_spec") or {}
-        client = self._open_client()
+        self.validate_resource_spec(resources)
+        self._open_client()
         future = HTEXFuture(0)
         call = FutureCall(_packed, (), {}, resources, future)
-        future.parsl_executor_task_id = self._on_loop(client.launch_packed, call, buffer)
+
+        def launch() -> None:
+            call.executor_id = self._open_client().launch_packed(call, buffer)
+
+        self._on_loop(launch)
+        future.parsl_executor_task_id = call.executor_id or 0
         return future
 
     def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:

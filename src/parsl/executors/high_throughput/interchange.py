@@ -7,10 +7,12 @@ the client's stream is the end of the client, and so its own.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import pickle
 import platform
+import random
 import signal
 import socket
 import sys
@@ -44,6 +46,7 @@ from parsl.executors.high_throughput.messages import (
 )
 from parsl.executors.high_throughput.segments import SegmentStore
 from parsl.executors.high_throughput.streams import LENGTH, Listener, Stream, connect
+from parsl.executors.high_throughput.worker import raised
 from parsl.executors.high_throughput.zmq_pipes import Pipe
 from parsl.loop import Loop
 from parsl.process_loggers import wrap_with_logs
@@ -206,7 +209,8 @@ class Interchange:
                 shipped.append(msgspec.structs.replace(task, payload=self._store.ship(task.payload, frames)))
             except OSError as e:
                 logger.warning("The arguments of call %d are lost: %s", task.id, e)
-                self._loop.post(self.broker.failed, identity, raised(task.id, e, "its way out, in the interchange"))
+                failure = raised(task.id, e, "its way out, in the interchange")
+                self._loop.post(self.broker.failed, identity, failure, time.monotonic())
         return shipped
 
     def welcome(self, about: Register) -> Registered:
@@ -256,7 +260,7 @@ def bind(listener: zmq.Socket[bytes], address: str | None, port: int | None, por
     Raises:
         PortError: when the port, or each of the range, is taken.
     """
-    host = "*" if address is None else f"[{address}]" if ":" in address else address
+    host = _numeric(address)
     if port is not None:
         try:
             listener.bind(f"tcp://{host}:{port}")
@@ -265,16 +269,45 @@ def bind(listener: zmq.Socket[bytes], address: str | None, port: int | None, por
             raise PortError(msg) from e
         return port
     try:
-        return listener.bind_to_random_port(f"tcp://{host}", *port_range)
+        return _bind_first(listener, f"tcp://{host}", port_range)
     except zmq.ZMQError as e:
-        pass_on = e
+        msg = (
+            f"no port of worker_port_range {port_range[0]} to {port_range[1] - 1} can be listened on at {host} ({e}): "
+            "give a wider range"
+        )
+        raise PortError(msg) from e
+
+
+def _numeric(address: str | None) -> str:
+    """Return an address as zmq can listen on it: host names are looked up."""
+    if address is None:
+        return "*"
+    try:
+        found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)
     except OSError as e:
-        pass_on = e  # type: ignore[assignment]
-    msg = (
-        f"no port of worker_port_range {port_range[0]} to {port_range[1] - 1} can be listened on at {host} ({pass_on}): "
-        "give a wider range"
-    )
-    raise PortError(msg) from pass_on
+        msg = f"address {address!r} cannot be listened on: {e}"
+        raise PortError(msg) from e
+    number = str(min(found, key=lambda entry: entry[0] != socket.AF_INET)[4][0])
+    return f"[{number}]" if ":" in number else number
+
+
+def _bind_first(listener: zmq.Socket[bytes], host: str, port_range: tuple[int, int]) -> int:
+    """Listen on the first free port of a range, from a random one on; raise zmq's error of the last when all are taken.
+
+    A port that cannot be had for another reason than that it is taken is told at once.
+    """
+    count = port_range[1] - port_range[0]
+    first = random.randrange(count)  # noqa: S311 - so that executors that start together do not meet
+    for i in range(count):
+        port = port_range[0] + (first + i) % count
+        try:
+            listener.bind(f"{host}:{port}")
+        except zmq.ZMQError as e:
+            if e.errno not in (errno.EADDRINUSE, errno.EACCES) or i == count - 1:
+                raise
+            continue
+        return port
+    raise AssertionError("a range of ports has at least one")
 
 
 def _read_config() -> dict[str, Any]:
@@ -296,14 +329,15 @@ def main() -> None:
     try:
         interchange = Interchange(config, given["selector"], loop)
     except (PortError, OSError, ValueError) as e:
-        print(f"ERROR {e}", flush=True)
+        os.write(1, f"ERROR {e}\n".encode())
         sys.exit(1)
     # A ctrl-C in the terminal goes to the whole group: the client decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: loop.post(interchange.stop, "SIGTERM"))
 
     logger.info("Listening for managers on port %d", interchange.port)
-    print(f"READY {interchange.port}", flush=True)
+    # One write for the line, after which the client closes its end.
+    os.write(1, f"READY {interchange.port}\n".encode())
     # The client reads that line only; what a user's selector may print goes where errors go.
     os.dup2(2, 1)
     loop.run()

@@ -21,10 +21,13 @@ from parsl.executors.high_throughput.messages import (
     Drained,
     Draining,
     Heartbeat,
+    Leaving,
     Monitoring,
+    Payload,
     Refused,
     Register,
     Registered,
+    Result,
     Results,
     Setup,
     Stop,
@@ -37,6 +40,7 @@ from parsl.executors.high_throughput.pool import Pool
 from parsl.executors.high_throughput.probe import probe_addresses
 from parsl.executors.high_throughput.segments import SegmentStore, read_token
 from parsl.executors.high_throughput.streams import Stream, connect
+from parsl.executors.high_throughput.worker import raised, where_is
 from parsl.executors.high_throughput.worker_processes import WorkerProcess, WorkerProcesses, cause_of_death
 from parsl.loop import Loop
 from parsl.version import VERSION
@@ -90,6 +94,9 @@ class Manager:
         self._link: Pipe | Stream | None = None
         self._context: ClientContext | None = None
         self._function_numbers: set[int] = set()
+        # Only where the interchange is on another node: arguments in this node's store, and calls with no room there.
+        self._landed_arguments: dict[int, Payload] = {}
+        self._refused: list[Result] = []
         self._failed_starts = 0
         self._heard = time.monotonic()
         self._asked: float | None = None
@@ -123,6 +130,14 @@ class Manager:
 
     def start(self) -> None:
         """Start the workers, and while they load, connect to the interchange."""
+        logger.info(
+            "Manager %s of block %s begins on %s as process %d with %d workers",
+            self.uid,
+            self._options.block_id,
+            self._hostname,
+            os.getpid(),
+            self._workers_wanted,
+        )
         for slot in range(self._workers_wanted):
             self.start_worker(slot)
         self._connect()
@@ -157,7 +172,7 @@ class Manager:
         self._link = Pipe(self._loop, dealer, self._on_interchange)
 
     def _interchange_gone(self) -> None:
-        self.end("the interchange has closed the connection", 0 if self._registered else 1)
+        self.end("the interchange has closed the connection", 0 if self._registered else 1, tell=False)
 
     def _register(self) -> None:
         drain = self._options.drain_period
@@ -200,26 +215,46 @@ class Manager:
         elif isinstance(message, Registered):
             self._on_registered(message)
         elif isinstance(message, Refused):
-            self.end(f"refused by the interchange: {message.reason}", 1)
+            self.end(f"refused by the interchange: {message.reason}", 1, tell=False)
         elif isinstance(message, (Drained, Stop)):
-            self.end("drained" if isinstance(message, Drained) else "the interchange said so", 0)
+            self.end("drained" if isinstance(message, Drained) else "the interchange said so", 0, tell=False)
 
     def _take(self, message: Tasks, frames: Sequence[bytes | memoryview]) -> None:
         for number, body in message.functions.items():
-            # Under its final name at once: no worker looks for it before a task names it.
-            with open(f"{self._functions}{number}", "wb") as file:
-                file.write(body)
-            self._function_numbers.add(number)
+            # A task whose function is not there fails when a worker looks for it.
+            self._keep_function(number, body)
         for number in message.forget:
             self._function_numbers.discard(number)
-            os.unlink(f"{self._functions}{number}")
+            pathlib.Path(f"{self._functions}{number}").unlink(missing_ok=True)
         tasks = message.tasks
         if len(frames) > 1:
-            tasks = [msgspec.structs.replace(t, payload=self._store.land(t.payload, frames)) for t in tasks]
+            tasks = [t for t in (self._landed(t, frames) for t in tasks) if t is not None]
         self.pool.add(tasks)
+
+    def _keep_function(self, number: int, body: bytes) -> None:
+        # Under its final name at once: no worker looks for it before a task names it.
+        try:
+            with open(f"{self._functions}{number}", "wb") as file:
+                file.write(body)
+        except OSError as e:
+            logger.error("Function %d cannot be kept: %s", number, e)  # noqa: TRY400 - the text says it all
+        self._function_numbers.add(number)
+
+    def _landed(self, task: Task, frames: Sequence[bytes | memoryview]) -> Task | None:
+        """Put what came as a frame into the segment store; a task for which there is no room fails."""
+        try:
+            payload = self._store.land(task.payload, frames)
+        except OSError as e:
+            logger.warning("There is no room for the arguments of call %d: %s", task.id, e)
+            self._refused.append(raised(task.id, e, f"its way to a worker of host {self._hostname}"))
+            return None
+        if payload.segment is not None:
+            self._landed_arguments[task.id] = payload
+        return msgspec.structs.replace(task, payload=payload)
 
     def _on_registered(self, message: Registered) -> None:
         if self._registered is None:
+            logger.info("Registered with the interchange, %s", "by streams" if self._context is None else "over TCP")
             self._registered = message
             for worker in list(self._processes.by_slot.values()):
                 self._processes.introduce(worker)
@@ -232,7 +267,7 @@ class Manager:
     def _beat(self) -> None:
         silent = time.monotonic() - self._heard
         if silent > self._options.hb_threshold:
-            self.end(f"the interchange has not been heard of for {silent:.0f} s", 1)
+            self.end(f"the interchange has not been heard of for {silent:.0f} s", 1, tell=False)
             return
         if self._registered is not None:
             self._ping()
@@ -245,26 +280,48 @@ class Manager:
             logger.info("Draining: %d tasks are here", self.pool.outstanding)
             self._send(Draining())
 
-    def end(self, reason: str, code: int) -> None:
-        """End the manager."""
+    def end(self, reason: str, code: int, tell: bool = True) -> None:
+        """End the manager.
+
+        Args:
+            reason: why, in words.
+            code: its exit code.
+            tell: whether the interchange is to be told; not when it knows, or is gone.
+        """
         logger.info("Ending: %s", reason)
         if code:
             print(f"parsl manager {self.uid} on {self._hostname} ends: {reason}", file=sys.stderr, flush=True)
         self.pool.drain()
         self.exit_code, self.exit_reason = code, reason
+        if tell:
+            # Calls that are here need not wait for the interchange to find out by itself.
+            self._send(Leaving(reason))
         self._loop.stop()
 
     def _end_pass(self) -> None:
         results = self.pool.take_results()
+        if self._refused:
+            results += self._refused
+            self._refused = []
         if not results:
             return
         frames: list[Any] = [b""]
         if self._registered is not None and not self._registered.shares_segments:
-            shipped = [msgspec.structs.replace(r, payload=self._store.ship(r.payload, frames)) for r in results]
-            for result in results:
-                self._store.drop(result.payload)
-            results = shipped
+            results = [self._shipped(r, frames) for r in results]
         self._send(Results(results, self.pool.credit), frames)
+
+    def _shipped(self, result: Result, frames: list[Any]) -> Result:
+        """Turn the segment of a result into a frame, and forget what the call had in this node's store."""
+        arguments = self._landed_arguments.pop(result.id, None)
+        if arguments is not None:
+            self._store.drop(arguments)
+        try:
+            return msgspec.structs.replace(result, payload=self._store.ship(result.payload, frames))
+        except OSError as e:
+            logger.warning("The result of call %d is lost: %s", result.id, e)
+            return raised(result.id, e, f"its way back from host {self._hostname}")
+        finally:
+            self._store.drop(result.payload)
 
     # -- workers: what the pool asks for -------------------------------------------------------------------------
 
@@ -287,8 +344,14 @@ class Manager:
         return [self._codec.decode(letter).id for letter in self._processes.take_back()]
 
     def claims(self) -> dict[int, int]:
-        """Return for each live worker's slot the number of the task that it took last."""
-        return self._processes.claims()
+        """Return for each live worker's slot the number of the task that it took last, and hear what they have said.
+
+        In this order: a worker that has claimed another task has told of the one before.
+        """
+        claims = self._processes.claims()
+        for worker in list(self._processes.by_slot.values()):
+            worker.stream.drain()
+        return claims
 
     def start_worker(self, slot: int) -> None:
         """Start a worker process for a slot."""
@@ -354,7 +417,8 @@ class Manager:
             self._failed_starts += 1
             if self._failed_starts >= _MAX_FAILED_STARTS:
                 self.end(f"workers do not start: {cause}; see the standard error of the block", 1)
-        if self.pool.worker_gone(worker.slot, self._processes.claim(worker.slot), cause):
+        where = where_is(self._hostname, self._environment(worker.slot), worker.process.pid)
+        if self.pool.worker_gone(worker.slot, self._processes.claim(worker.slot), cause, where):
             self._loop.call_later(_CLAIM_SECONDS, self.pool.settle_suspects)
 
     def close(self) -> None:

@@ -83,3 +83,10 @@ class ManagerRecord:
             return getattr(self.about, key)
         except AttributeError:
             raise KeyError(key) from None
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return an entry, or `default` where there is none of that name."""
+        try:
+            return self[key]
+        except KeyError:
+            return default

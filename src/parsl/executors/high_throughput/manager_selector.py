@@ -43,6 +43,6 @@ class BlockIdManagerSelector(ManagerSelector):
 
         def block_number(manager: bytes) -> tuple[int, str]:
             block = str(ready_managers[manager]["block_id"])
-            return (int(block) if block.isdigit() else -1, block)
+            return (int(block) if block.isdecimal() else -1, block)
 
         return sorted(manager_list, key=block_number)

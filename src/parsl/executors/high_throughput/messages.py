@@ -6,7 +6,7 @@ results) are opaque bytes that only client and worker open: nothing on the way u
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, Union
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -73,11 +73,19 @@ class Result(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Loss(msgspec.Struct, array_like=True, frozen=True):
-    """What the result of a lost call says in place of a packed object."""
+    """What the result of a lost call says in place of a packed object.
+
+    Attributes:
+        what: number of the worker, or identity of the manager.
+        hostname: where it ran.
+        cause: how it ended, in words.
+        where: host, block and log, in words.
+    """
 
     what: str
     hostname: str
     cause: str = ""
+    where: str = ""
 
 
 def lost(task_id: int, status: int, loss: Loss) -> Result:
@@ -130,12 +138,6 @@ class Stop(_Message, tag=5):
 
 
 # -- interchange to client ---------------------------------------------------------------------------------------------
-
-
-class Ready(_Message, tag=6):
-    """The interchange listens for managers on this TCP port."""
-
-    port: int
 
 
 class Results(_Message, tag=7):
@@ -199,6 +201,12 @@ class Heartbeat(_Message, tag=13):
 
 class Draining(_Message, tag=14):
     """The manager wants no further task, ends when it has none, and says so with the last."""
+
+
+class Leaving(_Message, tag=22):
+    """The manager ends now, and the calls that it has with it."""
+
+    reason: str
 
 
 # -- interchange to manager --------------------------------------------------------------------------------------------
@@ -274,12 +282,12 @@ class ManagerView(msgspec.Struct, array_like=True):
     packages: dict[str, str] = {}
 
 
-FromClient = Union[Submit, Hold, Cancel, Query, Stop]
-ToClient = Union[Ready, Results, Managers, Answer, Trouble, Monitoring]
-FromManager = Union[Register, Results, Heartbeat, Draining, Monitoring]
-ToManager = Union[Registered, Tasks, Heartbeat, Drained, Refused, Stop]
+FromClient = Submit | Hold | Cancel | Query | Stop
+ToClient = Results | Managers | Answer | Trouble | Monitoring
+FromManager = Register | Results | Heartbeat | Draining | Leaving | Monitoring
+ToManager = Registered | Tasks | Heartbeat | Drained | Refused | Stop
 
-FromWorker = Union[WorkerReady, WorkerDone, Monitoring]
+FromWorker = WorkerReady | WorkerDone | Monitoring
 
 M = TypeVar("M")
 

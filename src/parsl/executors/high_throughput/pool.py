@@ -37,7 +37,10 @@ class Hands(Protocol):
         """Empty the mailbox and return the numbers of the tasks that no worker has taken."""
 
     def claims(self) -> dict[int, int]:
-        """Return for each live worker's slot the number of the task that it took last."""
+        """Return for each live worker's slot the number of the task that it took last.
+
+        What live workers have said by then is told to the pool before this returns.
+        """
 
     def start_worker(self, slot: int) -> None:
         """Start a worker process for a slot."""
@@ -60,7 +63,8 @@ class Pool:
         self._hostname = hostname
         self._tasks: dict[int, Task] = {}
         self._backlog: deque[Task] = deque()
-        self._suspects: dict[int, Loss] = {}
+        # For each worker that died without a claim, the tasks that it may have had.
+        self._suspects: deque[dict[int, Loss]] = deque()
         self._results: list[Result] = []
         self._ready: set[int] = set()
         self._service_time: float | None = None
@@ -90,7 +94,6 @@ class Pool:
         """A worker has ended a call."""
         if self._tasks.pop(result.id, None) is None:
             return  # given up as lost before
-        self._suspects.pop(result.id, None)
         self._results.append(result)
         seconds = result.seconds
         known = self._service_time
@@ -100,33 +103,39 @@ class Pool:
             # Quick to believe in longer calls, of which a node that keeps many in stock would deprive others.
             self._service_time = known + (_WEIGHT_UP if seconds > known else _WEIGHT) * (seconds - known)
 
-    def worker_gone(self, slot: int, claimed: int, cause: str) -> bool:
+    def worker_gone(self, slot: int, claimed: int, cause: str, where: str = "") -> bool:
         """A worker process has ended.
 
         Args:
             slot: its number.
             claimed: the task that it took last, 0 for none.
             cause: how it ended, in words.
+            where: where it ran, in words.
 
         Returns:
-            Whether `settle_suspects` is to be called a little later: the worker may have died between taking a task
-            and claiming it.
+            Whether `settle_suspects` is to be called a little later, once for this worker: it may have died between
+            taking a task and claiming it.
         """
         self._ready.discard(slot)
-        loss = Loss(str(slot), self._hostname, cause)
+        loss = Loss(str(slot), self._hostname, cause, where)
+        suspects: dict[int, Loss] = {}
         if claimed in self._tasks:
             self._lose(claimed, loss)
         else:
-            self._suspect(loss)
+            suspects = dict.fromkeys(self._unaccounted(), loss)
+        if suspects:
+            self._suspects.append(suspects)
         if not self.draining:
             self._hands.start_worker(slot)
-        return bool(self._suspects)
+        return bool(suspects)
 
     def settle_suspects(self) -> None:
-        """Give up tasks that nobody has: taken from the mailbox by a worker that died before it could claim them."""
+        """Give up tasks that nobody has: taken from the mailbox by a worker that died before it could claim them.
+
+        Judges those of the worker that has been dead for longest: by now, live workers have told of what they had.
+        """
         claims = set(self._hands.claims().values())
-        suspects, self._suspects = self._suspects, {}
-        for task_id, loss in suspects.items():
+        for task_id, loss in self._suspects.popleft().items():
             if task_id in self._tasks and task_id not in claims:
                 self._lose(task_id, loss)
 
@@ -173,16 +182,16 @@ class Pool:
         del self._tasks[task_id]
         self._results.append(lost(task_id, WORKER_LOST, loss))
 
-    def _suspect(self, loss: Loss) -> None:
-        """Note the tasks that may have been lost unclaimed: neither here, nor in the mailbox, nor claimed."""
+    def _unaccounted(self) -> list[int]:
+        """Return the tasks that may have been lost unclaimed: neither here, nor in the mailbox, nor claimed."""
         here = {t.id for t in self._backlog} | set(self._hands.claims().values())
-        if len(here) >= len(self._tasks):
-            return
+        # Claims are of the tasks that workers took last, and these may have ended.
+        if here.issuperset(self._tasks):
+            return []
         back = self._hands.take_back()
         here.update(back)
         # What was taken back goes to the front, in the order in which it had been given.
         self._backlog.extendleft(reversed([self._tasks[i] for i in back if i in self._tasks]))
-        for task_id in self._tasks:
-            if task_id not in here:
-                self._suspects[task_id] = loss
+        missing = [i for i in self._tasks if i not in here]
         self.fill()
+        return missing

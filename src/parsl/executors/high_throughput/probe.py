@@ -21,6 +21,9 @@ def probe_addresses(addresses: Sequence[str], port: int, timeout: float) -> str:
         port: TCP port.
         timeout: seconds to wait at most.
 
+    Returns:
+        The address; of a host name, that one of its addresses which answered.
+
     Raises:
         UnreachableError: when none answers in time.
     """
@@ -52,16 +55,23 @@ def probe_addresses(addresses: Sequence[str], port: int, timeout: float) -> str:
 
 
 def _begin(selector: selectors.BaseSelector, address: str, port: int, failures: dict[str, str]) -> None:
+    """Begin to connect to all that an address, which may be a host name, stands for."""
     try:
-        family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-        connection = socket.socket(family, kind, protocol)
-    except OSError as e:
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as e:
         failures[address] = str(e)
         return
-    connection.setblocking(False)
-    problem = connection.connect_ex(target)
-    if problem in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-        selector.register(connection, selectors.EVENT_WRITE, address)
-    else:
-        failures[address] = errno.errorcode.get(problem, str(problem))
-        connection.close()
+    for family, kind, protocol, _, target in found:
+        numeric = str(target[0])
+        try:
+            connection = socket.socket(family, kind, protocol)
+        except OSError as e:
+            failures[numeric] = str(e)  # a family that this host does not have
+            continue
+        connection.setblocking(False)
+        problem = connection.connect_ex(target)
+        if problem in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            selector.register(connection, selectors.EVENT_WRITE, numeric)
+        else:
+            failures[numeric] = errno.errorcode.get(problem, str(problem))
+            connection.close()

@@ -1,9 +1,9 @@
 """Large buffers of calls and results, kept beside the messages in memory that processes of a node share.
 
 A payload of more than a few kilobytes is written to a file in a private folder on `/dev/shm` (or, where there is
-none or little of it, in the temporary folder), and only its name travels through the brokers. Whoever consumes the payload
-reads the file straight into the object. For a manager on another node, the interchange turns names into frames of
-the message (`ship`) and the other side turns them back into files (`land`).
+none or little of it, in the temporary folder), and only its name travels through the brokers. Whoever consumes the
+payload reads the file straight into the object. For a manager on another node, the interchange turns names into frames
+of the message (`ship`) and the other side turns them back into files (`land`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class SegmentStore:
             return payload.body, []
         parts: list[Any] = []
         with open(os.path.join(self.folder, _safe(segment.name)), "rb", buffering=0) as file:
-            for size, writable in zip(segment.sizes, segment.writable):
+            for size, writable in zip(segment.sizes, segment.writable, strict=True):
                 parts.append(_read(file, size, writable=writable))
         return parts[0], parts[1:]
 
@@ -95,8 +95,15 @@ class SegmentStore:
 
     def close(self) -> None:
         """Remove the folder, when this object made it."""
-        if self.owned:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.owned:
+            return
+        # Under another name, nobody who still writes a last result can put it in while it is being emptied.
+        closed = f"{self.folder}.closed"
+        try:
+            os.rename(self.folder, closed)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(closed, ignore_errors=True)
 
     def _write(self, views: list[memoryview]) -> str:
         self._count += 1
@@ -171,7 +178,7 @@ def _short(size: int, got: int) -> str:
 
 
 def _safe(name: str) -> str:
-    if "/" in name or name.startswith("."):
+    if not name or "/" in name or name.startswith("."):
         msg = f"{name!r} is no segment's name"
         raise ValueError(msg)
     return name

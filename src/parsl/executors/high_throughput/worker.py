@@ -16,7 +16,7 @@ import struct
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from parsl.executors.high_throughput import messages
@@ -179,17 +179,19 @@ def pack_exception(exception: BaseException, where: str) -> tuple[bytes, list[An
 
 def where_am_i() -> str:
     """Say in words where this worker runs, for the errors of its tasks."""
-    env = os.environ
-    return (
-        f"host {socket.gethostname()}, block {env.get('PARSL_WORKER_BLOCK_ID')}, worker {env.get('PARSL_WORKER_RANK')} "
-        f"(process {os.getpid()}); log: {log_path()}"
-    )
+    return where_is(socket.gethostname(), os.environ, os.getpid())
 
 
-def log_path() -> str:
-    """Return the path of this worker's log."""
-    env = os.environ
-    return os.path.join(env.get("PARSL_WORKER_LOGDIR", ""), f"worker_{env.get('PARSL_WORKER_RANK')}.log")
+def where_is(hostname: str, environment: Mapping[str, str], pid: int) -> str:
+    """Say in words where a worker runs or ran, from what its manager put into its environment."""
+    block, rank = environment.get("PARSL_WORKER_BLOCK_ID"), environment.get("PARSL_WORKER_RANK")
+    return f"host {hostname}, block {block}, worker {rank} (process {pid}); log: {log_path(environment)}"
+
+
+def log_path(environment: Mapping[str, str]) -> str:
+    """Return the path of a worker's log."""
+    name = f"worker_{environment.get('PARSL_WORKER_RANK')}.log"
+    return os.path.join(environment.get("PARSL_WORKER_LOGDIR", ""), name)
 
 
 def receive(stream: socket.socket) -> bytes:
@@ -228,7 +230,7 @@ def keep_log() -> None:
 
     debug = os.environ.get("PARSL_WORKER_DEBUG") == "1"
     try:
-        set_file_logger(log_path(), level=logging.DEBUG if debug else logging.INFO)
+        set_file_logger(log_path(os.environ), level=logging.DEBUG if debug else logging.INFO)
     except OSError as e:
         print(f"this worker goes on without a log: {e}", file=sys.stderr)
     logger.info("Worker %s begins as process %d", os.environ.get("PARSL_WORKER_RANK"), os.getpid())
@@ -246,6 +248,7 @@ def main() -> None:
     keep_log()
     # What runs in the worker must not find the worker's own command line, nor take its module for the user's script.
     sys.argv = [""]
+    sys.modules["__main__"] = type(sys)("__main__")
     try:
         Worker(mailbox, answers).run()
     except (BrokenPipeError, ConnectionResetError):

@@ -81,17 +81,25 @@ class WorkerProcesses:
         return self._mail
 
     def start(self, slot: int) -> WorkerProcess:
-        """Start the process of a slot; it does nothing before `introduce`."""
+        """Start the process of a slot; it does nothing before `introduce`.
+
+        Raises:
+            OSError: when no process can be started.
+        """
         CLAIM.pack_into(self._claims, slot * CLAIM.size, 0)
         ours, theirs = socket.socketpair()
         fds = (self._mailbox.fileno(), theirs.fileno())
-        process = subprocess.Popen(
-            [sys.executable, "-m", "parsl.executors.high_throughput.worker", *map(str, (*fds, os.getpid()))],
-            pass_fds=fds,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **self._environment(slot)},
-        )
-        theirs.close()
+        with theirs:
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "parsl.executors.high_throughput.worker", *map(str, (*fds, os.getpid()))],
+                    pass_fds=fds,
+                    stdin=subprocess.DEVNULL,
+                    env={**os.environ, **self._environment(slot)},
+                )
+            except OSError:
+                ours.close()
+                raise
         worker = self.by_slot[slot] = WorkerProcess(slot, process, ours)
         return worker
 
