@@ -52,7 +52,7 @@ bench: $(READY)
 	@$(PY) -m parsl.benchmark.perf --config benchmarks/htex.py $(BENCH_ARGS)
 
 clean:
-	rm -rf build dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build census dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean

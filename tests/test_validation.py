@@ -315,7 +315,7 @@ def test_plain_functions_with_every_kind_of_parameter() -> None:
         gather(1, x="a")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^gather: parameter 'first' takes float, but got str: 'a'$"):
         gather(1, first="a")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="^from inside$"):
+    with pytest.raises(TypeError, match=r"^from inside$"):
         gather(1, flag=True)
 
 

@@ -17,8 +17,9 @@ from parsl.usage_tracking.levels import DISABLED, validate_level
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    from parsl.dataflow.memoization import Memoizer
-    from parsl.monitoring import MonitoringHub
+    # Neither module is there yet; until then, what is given is kept and not used.
+    from parsl.dataflow.memoization import Memoizer  # type: ignore[import-not-found]  # see above
+    from parsl.monitoring import MonitoringHub  # type: ignore[import-not-found]  # see above
 
 
 class Config(RepresentationMixin, UsageInformation):
@@ -113,7 +114,8 @@ class Config(RepresentationMixin, UsageInformation):
         # A generator is not looked into where types are checked.
         for executor in self._executors:
             if not isinstance(executor, ParslExecutor):
-                msg = f"Config: parameter 'executors' takes ParslExecutor objects, but got {type(executor).__name__}: {executor!r:.80}"
+                got = f"{type(executor).__name__}: {executor!r:.80}"
+                msg = f"Config: parameter 'executors' takes ParslExecutor objects, but got {got}"
                 raise TypeError(msg)
         labels = [e.label for e in self._executors]
         twice = sorted({label for label in labels if labels.count(label) > 1})
@@ -121,7 +123,8 @@ class Config(RepresentationMixin, UsageInformation):
             msg = "Config: parameter 'executors' is empty: at least one executor is needed to run tasks"
             raise ConfigurationError(msg)
         if twice:
-            msg = f"Config: parameter 'executors' has several executors of the label(s) {', '.join(map(repr, twice))}: labels must differ"
+            named = ", ".join(map(repr, twice))
+            msg = f"Config: parameter 'executors' has several executors of the label(s) {named}: labels must differ"
             raise ConfigurationError(msg)
 
     def _check_values(self) -> None:
@@ -141,7 +144,8 @@ class Config(RepresentationMixin, UsageInformation):
             raise ConfigurationError(msg)
         if self.checkpoint_period is not None:
             if self.checkpoint_mode != "periodic":
-                msg = f"Config: 'checkpoint_period' needs checkpoint_mode='periodic', but that is {self.checkpoint_mode!r}"
+                mode = self.checkpoint_mode
+                msg = f"Config: 'checkpoint_period' needs checkpoint_mode='periodic', but that is {mode!r}"
                 raise ConfigurationError(msg)
             try:
                 wtime_to_minutes(self.checkpoint_period)

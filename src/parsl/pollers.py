@@ -14,13 +14,13 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 class Poller(Protocol):
     """Waits for descriptors; each is registered once, with a sum of READ and WRITE."""
 
-    def register(self, fd: int, events: int) -> None:
+    def register(self, fd: int, events: int) -> object:
         """Begin to wait for a descriptor."""
 
-    def modify(self, fd: int, events: int) -> None:
+    def modify(self, fd: int, events: int) -> object:
         """Wait for other events of a descriptor."""
 
-    def unregister(self, fd: int) -> None:
+    def unregister(self, fd: int) -> object:
         """Stop waiting for a descriptor."""
 
     def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
@@ -75,4 +75,4 @@ if sys.platform == "linux":
 
 def best_poller() -> Poller:
     """Return the fastest poller that there is here."""
-    return EpollPoller() if sys.platform == "linux" else SelectorPoller()  # type: ignore[return-value]
+    return EpollPoller() if sys.platform == "linux" else SelectorPoller()

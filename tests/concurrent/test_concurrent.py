@@ -50,7 +50,7 @@ def meet(path, mode):
 
 
 def warm(kernel, path):
-    """Have a kernel start all that it starts when it is first needed: that belongs to the module, not to its first test."""
+    """Have a kernel start what it starts when it is first needed: that belongs to the module, not to its first test."""
     os.mkfifo(path)
     futures = [kernel.submit(meet, (str(path), mode)) for mode in ("r", "w")]
     called = threading.Event()

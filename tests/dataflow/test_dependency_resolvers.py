@@ -22,7 +22,7 @@ from parsl.dataflow.dependency_resolvers import (
     shallow_traverse_to_unwrap,
 )
 
-Point = namedtuple("Point", "x y")
+Point = namedtuple("Point", "x y")  # noqa: PYI024 - the untyped kind is what is tested
 
 
 class Typed(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import signal
 import sys
@@ -95,8 +96,24 @@ def everything_of(executor: HighThroughputExecutor) -> list[psutil.Process]:
 
 
 def still_there(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Return those processes that have not ended within some seconds."""
-    return psutil.wait_procs(list(processes), timeout=seconds)[1]
+    """Return those processes that have not ended within some seconds; a zombie has."""
+    deadline = time.monotonic() + seconds
+    return [p for p in processes if not _ends(p, deadline)]
+
+
+def _ends(process: psutil.Process, deadline: float) -> bool:
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if not process.is_running():
+            return True  # somebody else has its number by now
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+    finally:
+        os.close(fd)
 
 
 def kill(process: psutil.Process, number: int = signal.SIGKILL) -> None:

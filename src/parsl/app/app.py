@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 from typing_extensions import ParamSpec
 
@@ -19,7 +19,7 @@ __all__ = ["AppBase", "AppFuture", "DataFlowKernel", "bash_app", "join_app", "py
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Labels = Union[Sequence[str], Literal["all"]]
+Labels = Sequence[str] | Literal["all"]
 
 
 class _PythonDecorator(Protocol):
@@ -154,7 +154,7 @@ def bash_app(
     executors: Labels = "all",
     ignore_for_cache: Sequence[str] | None = None,
 ) -> Any:
-    """Make an app of a function that returns a command line, which bash runs: a call returns the future of its exit code.
+    """Make an app of a function that returns a command line for bash: a call returns the future of the exit code.
 
     Args:
         function: the function, when the decorator is used without options.

@@ -90,7 +90,7 @@ class AppBase(metaclass=ABCMeta):
 
 
 def _without_futures(func: Callable[..., Any], defaults: Sequence[tuple[int, str, Any]]) -> Callable[..., Any]:
-    """Return a function as it can travel to a worker: without the futures among its defaults, which each call brings."""
+    """Return a function as it can travel to a worker: without futures among its defaults, which each call brings."""
     futures = {name for _, name, value in defaults if deep_traverse_to_gather(value)}
     if not futures or not isinstance(func, FunctionType):
         return func
@@ -100,6 +100,6 @@ def _without_futures(func: Callable[..., Any], defaults: Sequence[tuple[int, str
     rest = tuple(None if name in futures else value for name, value in positional)
     copy = FunctionType(func.__code__, func.__globals__, func.__name__, rest, func.__closure__)
     functools.update_wrapper(copy, func)
-    del copy.__wrapped__  # type: ignore[attr-defined] - it is the function with the futures
+    del copy.__wrapped__  # type: ignore[attr-defined]  # it is the function with the futures
     copy.__kwdefaults__ = {k: None if k in futures else v for k, v in (func.__kwdefaults__ or {}).items()}
     return copy

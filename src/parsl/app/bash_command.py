@@ -5,6 +5,7 @@ Apart from the app itself, so that a worker loads only this.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -151,10 +152,8 @@ class _Streams:
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill a command with all it has started: it leads a session of its own."""
-    try:
+    with contextlib.suppress(ProcessLookupError):  # all of it may have ended by itself
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # all of it has ended by itself
     process.wait()
 
 

@@ -207,7 +207,5 @@ def wrap_error(func: Callable[P, R]) -> Callable[P, R | RemoteExceptionWrapper]:
 def _unpickle(encoded: EncodedChain) -> RemoteExceptionWrapper:
     # The exception itself is rebuilt when somebody asks for it: that runs users' code, which may raise.
     wrapper = RemoteExceptionWrapper.__new__(RemoteExceptionWrapper)
-    wrapper._value = None
-    wrapper._traceback = None
-    wrapper._encoded = encoded
+    vars(wrapper).update(_value=None, _traceback=None, _encoded=encoded)
     return wrapper

@@ -183,7 +183,7 @@ def _make(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     """Make an exception of a class without calling the `__new__` and `__init__` that the class may define."""
     exception = _builtin_base(cls).__new__(cls, *args)
     first = next(base for base in cls.__mro__ if base.__module__ == "builtins")
-    first.__init__(exception, *args)  # type: ignore[misc]
+    first.__init__(exception, *args)  # type: ignore[misc]  # a built-in class of the exception's own bases
     return exception
 
 

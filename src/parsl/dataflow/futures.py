@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
 
@@ -23,14 +24,17 @@ T = TypeVar("T")
 
 _OPEN = frozenset((PENDING, RUNNING))
 
+# In place of the condition of a future that was settled before anybody waited for it.
+_SETTLED_WITHOUT = object()
+
 
 class LazyFuture(Future[T]):
     """A standard future that makes its lock, its waiters and its callbacks when they are first asked for.
 
     A standard future takes more than a kilobyte at birth, nearly all of it for a condition that most futures
-    of a large graph never use. Here a field is made by `dict.setdefault`, which is atomic, and the one thread that
-    settles the future writes the state *before* it looks for a condition: a waiter that made its condition later
-    sees the state, one that made it earlier is notified.
+    of a large graph never use. Here a field is made by `dict.setdefault`, which is atomic. So either a waiter is the
+    first to make the condition, and the state changes under it, as `wait` relies on; or the thread that settles the
+    future is first to say that there is none, and whoever asks for a condition later finds the future settled.
     """
 
     _state = PENDING
@@ -44,7 +48,12 @@ class LazyFuture(Future[T]):
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
         fields = self.__dict__
-        return fields.get("lock") or fields.setdefault("lock", threading.Condition())  # type: ignore[no-any-return]
+        lock = fields.get("lock") or fields.setdefault("lock", threading.Condition())
+        if lock is _SETTLED_WITHOUT:
+            while self._state in _OPEN:
+                time.sleep(0)  # the other thread is between two statements of `settle`
+            lock = fields.setdefault("late_lock", threading.Condition())
+        return lock  # type: ignore[no-any-return]
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
@@ -90,11 +99,13 @@ class LazyFuture(Future[T]):
         else:
             self._result = outcome.result
             state = FINISHED
-        self._state = state
         fields = self.__dict__
-        if "lock" not in fields:
+        lock = fields.setdefault("lock", _SETTLED_WITHOUT)
+        if lock is _SETTLED_WITHOUT:
+            self._state = state
             return False
-        with self._condition:
+        with lock:
+            self._state = state
             for waiter in fields.get("waiters", ()):
                 if state is CANCELLED_AND_NOTIFIED:
                     waiter.add_cancelled(self)
@@ -102,7 +113,7 @@ class LazyFuture(Future[T]):
                     waiter.add_exception(self)
                 else:
                     waiter.add_result(self)
-            self._condition.notify_all()
+            lock.notify_all()
             followers = fields.pop("followers", ())
         for function in followers:
             self._settled_with.extend(function() or ())
@@ -237,7 +248,8 @@ class AppFuture(LazyFuture[T]):
         return self.task_record.dfk.submit(function, app_args=(self, key), executors=["_parsl_internal"], app_kwargs={})
 
     def __repr__(self) -> str:
-        return f"<AppFuture at {id(self):#x} of task {self.task_record.id} {self.task_record.func_name}, {self.task_status()}>"
+        task = self.task_record
+        return f"<AppFuture at {id(self):#x} of task {task.id} {task.func_name}, {self.task_status()}>"
 
 
 def deferred_getitem(o: Any, k: Any) -> Any:

@@ -98,7 +98,7 @@ class JobStatusPoller:
             self._thread.join(timeout)
 
     def _demand_of(self, executor: BlockProviderExecutor) -> Callable[[], None] | None:
-        """Return what to call when tasks were submitted: it wakes the poller when they are more than blocks can take."""
+        """Return what to call when tasks were submitted: it wakes the poller if they are more than blocks can take."""
         if self._strategy.strategy is None:
             return None
 

@@ -5,11 +5,45 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parsl.providers.aws.aws import AWSProvider
+    from parsl.providers.azure.azure import AzureProvider
+    from parsl.providers.condor.condor import CondorProvider
+    from parsl.providers.googlecloud.googlecloud import GoogleCloudProvider
+    from parsl.providers.grid_engine.grid_engine import GridEngineProvider
+    from parsl.providers.kubernetes.kube import KubernetesProvider
     from parsl.providers.local.local import LocalProvider
+    from parsl.providers.lsf.lsf import LSFProvider
+    from parsl.providers.pbspro.pbspro import PBSProProvider
+    from parsl.providers.slurm.slurm import SlurmProvider
+    from parsl.providers.torque.torque import TorqueProvider
 
-__all__ = ["LocalProvider"]
+__all__ = [
+    "AWSProvider",
+    "AzureProvider",
+    "CondorProvider",
+    "GoogleCloudProvider",
+    "GridEngineProvider",
+    "KubernetesProvider",
+    "LSFProvider",
+    "LocalProvider",
+    "PBSProProvider",
+    "SlurmProvider",
+    "TorqueProvider",
+]
 
-_MODULE_OF = {"LocalProvider": "parsl.providers.local.local"}
+_MODULE_OF = {
+    "AWSProvider": "parsl.providers.aws.aws",
+    "AzureProvider": "parsl.providers.azure.azure",
+    "CondorProvider": "parsl.providers.condor.condor",
+    "GoogleCloudProvider": "parsl.providers.googlecloud.googlecloud",
+    "GridEngineProvider": "parsl.providers.grid_engine.grid_engine",
+    "KubernetesProvider": "parsl.providers.kubernetes.kube",
+    "LSFProvider": "parsl.providers.lsf.lsf",
+    "LocalProvider": "parsl.providers.local.local",
+    "PBSProProvider": "parsl.providers.pbspro.pbspro",
+    "SlurmProvider": "parsl.providers.slurm.slurm",
+    "TorqueProvider": "parsl.providers.torque.torque",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 
 from parsl.serialize import pickling
 from parsl.serialize.base import SerializerBase
-from parsl.serialize.blame import culprit
+from parsl.serialize.blame import culprit, culprit_argument
 from parsl.serialize.concretes import DillCallableSerializer, DillSerializer, PickleSerializer, ValueSerializer
 from parsl.serialize.errors import DeserializationError, DeserializerPluginError, SerializationError
 
@@ -67,6 +67,10 @@ def serialize(obj: Any, buffer_threshold: int = int(1e6)) -> bytes:
         SerializationError: naming the offending part, when no serializer can pack it.
     """
     del buffer_threshold
+    return _serialize(obj, lambda: culprit(obj, getattr(obj, "__name__", None) or "an object"))
+
+
+def _serialize(obj: Any, what: Callable[[], str]) -> bytes:
     methods = methods_for_code if callable(obj) else methods_for_data
     error: BaseException | None = None
     for method in list(methods.values()):
@@ -74,7 +78,7 @@ def serialize(obj: Any, buffer_threshold: int = int(1e6)) -> bytes:
             return method.identifier + b"\n" + method.serialize(obj)
         except Exception as e:  # noqa: BLE001 - the next serializer is tried; the first error is told if all fail
             error = error or e
-    raise SerializationError(culprit(obj, getattr(obj, "__name__", None) or "an object")) from error
+    raise SerializationError(what()) from error
 
 
 def deserialize(payload: bytes | bytearray | memoryview) -> Any:
@@ -103,7 +107,10 @@ def _failed(e: Exception) -> DeserializationError:
 def _import_serializer(header: bytes) -> SerializerBase:
     try:
         module, name = header.decode().split(" ")
-        found = getattr(importlib.import_module(module), name)()
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        found = found()
     except Exception as e:
         raise DeserializerPluginError(header) from e
     if not isinstance(found, SerializerBase):
@@ -128,8 +135,16 @@ def pack(obj: Any, name: str) -> tuple[bytes, pickling.Buffers]:
     Raises:
         SerializationError: naming the offending part.
     """
-    if next(iter(methods_for_data)) != ValueSerializer.identifier:
-        return serialize(obj), []
+    return _pack(obj, lambda: culprit(obj, name))
+
+
+def _value_comes_first() -> bool:
+    return next(iter(methods_for_data), None) == ValueSerializer.identifier
+
+
+def _pack(obj: Any, what: Callable[[], str]) -> tuple[bytes, pickling.Buffers]:
+    if not _value_comes_first():
+        return _serialize(obj, what), []
     buffers: pickling.Buffers = []
     try:
         return _VALUE_HEADER + pickling.dumps(obj, buffers), buffers
@@ -137,7 +152,7 @@ def pack(obj: Any, name: str) -> tuple[bytes, pickling.Buffers]:
         try:
             return DillSerializer.identifier + b"\n" + _dill.serialize(obj), []
         except Exception:  # noqa: BLE001 - the first error says more
-            raise SerializationError(culprit(obj, name)) from e
+            raise SerializationError(what()) from e
 
 
 _NO_BUFFERS: pickling.Buffers = []
@@ -146,17 +161,17 @@ _NO_ARGUMENTS = _VALUE_HEADER + pickle.dumps(((), {}), pickling.PROTOCOL)
 
 def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, pickling.Buffers]:
     """Pack the arguments of a call, as `pack` does."""
-    if next(iter(methods_for_data)) == ValueSerializer.identifier and not kwargs:
+    if not kwargs and _value_comes_first():
         if not args:
             return _NO_ARGUMENTS, _NO_BUFFERS
         if pickling.is_plain(args):
             return _VALUE_HEADER + pickle.dumps((args, kwargs), pickling.PROTOCOL), _NO_BUFFERS
-    return pack((args, kwargs), "(args, kwargs)")
+    return _pack((args, kwargs), lambda: culprit_argument(args, kwargs))
 
 
 def pack_result(result: Any) -> tuple[bytes, pickling.Buffers]:
     """Pack the result of a call, as `pack` does."""
-    if next(iter(methods_for_data)) == ValueSerializer.identifier and pickling.is_plain((result,)):
+    if pickling.is_plain((result,)) and _value_comes_first():
         return _VALUE_HEADER + pickle.dumps(result, pickling.PROTOCOL), _NO_BUFFERS
     return pack(result, "the result")
 
@@ -208,6 +223,10 @@ def pack_function(function: Callable[..., Any]) -> bytes:
 # -- the message form of calls, kept for libraries that pack their own -------------------------------------------------
 
 
+# Digits of the length of what no memory holds.
+_LONGEST_LENGTH = 20
+
+
 def pack_buffers(buffers: Sequence[bytes]) -> bytes:
     """Join byte strings so that `unpack_buffers` can part them."""
     return b"".join(b"%d\n%b" % (len(b), b) for b in buffers)
@@ -223,7 +242,7 @@ def unpack_buffers(packed_buffer: bytes) -> list[bytes]:
     while at < len(packed_buffer):
         end = packed_buffer.find(b"\n", at)
         length = packed_buffer[at:end] if end >= 0 else b"?"
-        if not length.isdigit() or end + 1 + int(length) > len(packed_buffer):
+        if not length.isdigit() or len(length) > _LONGEST_LENGTH or end + 1 + int(length) > len(packed_buffer):
             msg = f"no length at byte {at} of {len(packed_buffer)}"
             raise DeserializationError(msg)
         at = end + 1 + int(length)
@@ -239,7 +258,9 @@ def unpack_and_deserialize(packed_buffer: bytes) -> list[Any]:
 def pack_apply_message(func: Any, args: Any, kwargs: Any, buffer_threshold: int = int(128e6)) -> bytes:
     """Pack a call: function, positional and keyword arguments."""
     del buffer_threshold
-    return pack_buffers([pack_function(func), serialize(args), serialize(kwargs)])
+    packed_args = _serialize(args, lambda: culprit_argument(args, {}))
+    packed_kwargs = _serialize(kwargs, lambda: culprit_argument((), kwargs))
+    return pack_buffers([pack_function(func), packed_args, packed_kwargs])
 
 
 def unpack_apply_message(packed_buffer: bytes) -> list[Any]:
@@ -260,5 +281,8 @@ def pack_res_spec_apply_message(
 
 def unpack_res_spec_apply_message(packed_buffer: bytes) -> list[Any]:
     """Unpack a call with its resource specification: function, positional, keyword arguments, specification."""
-    specification, call = unpack_buffers(packed_buffer)
-    return [*unpack_apply_message(call), deserialize(specification)]
+    parts = unpack_buffers(packed_buffer)
+    if len(parts) != 2:
+        msg = f"a call with its resource specification has 2 parts, but here are {len(parts)}"
+        raise DeserializationError(msg)
+    return [*unpack_apply_message(parts[1]), deserialize(parts[0])]

@@ -32,7 +32,7 @@ Buffers = list[pickle.PickleBuffer]
 
 def is_plain(objects: tuple[Any, ...]) -> bool:
     """Tell whether all of `objects` are of types that need no more than the standard pickler."""
-    for o in objects:
+    for o in objects:  # noqa: SIM110 - on the way of every call, and a generator takes twice as long
         if type(o) not in _PLAIN or (type(o) is bytes and len(o) >= OUT_OF_BAND_BYTES):
             return False
     return True
@@ -86,7 +86,11 @@ def lift(obj: Any) -> Any:
         return _LargeBytes(obj) if len(obj) >= OUT_OF_BAND_BYTES else obj
     if kind in (tuple, list) and len(obj) <= _LIFT_ITEMS:
         if any(type(o) in (bytes, tuple, dict) for o in obj):
-            return kind(lift(o) for o in obj) if kind is tuple else _lift_items(obj)
+            if kind is list:
+                return _lift_items(obj)
+            # What is there twice stays one object.
+            lifted = {id(o): lift(o) for o in obj}
+            return tuple(lifted[id(o)] for o in obj)
     elif kind is dict and len(obj) <= _LIFT_ITEMS and any(type(o) is bytes for o in obj.values()):
         return {k: _LargeBytes(o) if type(o) is bytes and len(o) >= OUT_OF_BAND_BYTES else o for k, o in obj.items()}
     return obj
@@ -101,7 +105,7 @@ def _packer_class() -> Any:
     """Make the pickler class; cloudpickle is imported at first use only."""
     import cloudpickle
 
-    class Packer(cloudpickle.Pickler):  # type: ignore[misc, name-defined]
+    class Packer(cloudpickle.Pickler):  # type: ignore[misc]
         def reducer_override(self, obj: Any) -> Any:
             kind = type(obj)
             if kind is FunctionType or issubclass(kind, type):
@@ -110,9 +114,10 @@ def _packer_class() -> Any:
                     if not importable(module):
                         _pickle_by_value(module)
                     elif kind is FunctionType:
-                        owner = _find(module, obj.__qualname__)
+                        name: str = obj.__qualname__
+                        owner = _find(module, name)
                         if owner is not obj and getattr(owner, "__wrapped__", None) is obj:
-                            return unwrapped, (module, obj.__qualname__)
+                            return unwrapped, (module, name)
             return super().reducer_override(obj)
 
     return Packer

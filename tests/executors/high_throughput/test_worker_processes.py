@@ -124,6 +124,13 @@ def wait_at(gate):
         return os.getpid(), file.read()
 
 
+def tell_and_wait(gate):
+    """Say which process this is, and go on for ever."""
+    with open(gate, "w") as file:
+        file.write(str(os.getpid()))
+    signal.pause()
+
+
 # -- the mailbox -------------------------------------------------------------------------------------------------------
 
 
@@ -235,7 +242,7 @@ def test_a_worker_that_is_killed_leaves_its_claim_and_the_others_alone(fresh, tm
     fresh.function(2, abs)
     first, second = fresh.start(0, 1)
     by_pid = {first.process.pid: first, second.process.pid: second}
-    fresh.function(3, lambda path: (open(path, "w").write(str(os.getpid())), __import__("signal").pause()))
+    fresh.function(3, tell_and_wait)
     fresh.give(1, 3, str(gate))
     victim = by_pid[int(gate.read_text())]
     (other,) = {first, second} - {victim}
@@ -278,7 +285,7 @@ def test_closing_kills_workers_with_all_that_they_have_started(tmp_path):
     node = Node(1)
     node.start(0)
     node.function(1, lambda: subprocess.Popen(["sleep", "300"]).pid)
-    node.function(2, lambda: signal.pause())
+    node.function(2, signal.pause)
     node.give(1, 1)
     (child,) = (psutil.Process(value) for _, value in node.results(1).values())
     worker = node.processes.by_slot[0].process

@@ -38,7 +38,11 @@ class CommandClient:
         Raises:
             CommandClientTimeoutError: when there is no answer in time.
             CommandClientBadError: when the connection is closed.
+            RuntimeError: on the loop's own thread, which would wait for itself.
         """
+        if self._loop.on_loop():
+            msg = f"the interchange cannot be asked for {message!r} by the thread that reads its answers"
+            raise RuntimeError(msg)
         if not self.ok:
             raise CommandClientBadError
         answers: SimpleQueue[Any] = SimpleQueue()

@@ -44,7 +44,7 @@ from parsl.executors.high_throughput.messages import (
     Task,
     Tasks,
 )
-from parsl.executors.high_throughput.segments import SegmentStore
+from parsl.executors.high_throughput.segments import SegmentStore, remove_store
 from parsl.executors.high_throughput.streams import LENGTH, Listener, Stream, connect
 from parsl.executors.high_throughput.worker import raised
 from parsl.executors.high_throughput.zmq_pipes import Pipe
@@ -86,7 +86,8 @@ class Interchange:
         if connection is None:
             msg = f"the client does not listen at {config.client_path}"
             raise OSError(msg)
-        self._client = Stream(loop, connection, self._on_client, lambda: self.stop("the client is gone"))
+        self._client = Stream(loop, connection, self._on_client, self._client_gone)
+        self._orphaned = False
         self._listener = Listener(loop, config.manager_path, self._on_connection)
         # How each manager is reached: a stream on this node, or a send through the common socket for other nodes.
         self._links: dict[bytes, Stream | None] = {}
@@ -228,6 +229,10 @@ class Interchange:
         self.broker.expire(time.monotonic())
         self._loop.call_later(max(0.1, self._config.heartbeat_threshold / 10), self._expire)
 
+    def _client_gone(self) -> None:
+        self._orphaned = True
+        self.stop("the client is gone")
+
     def stop(self, why: str) -> None:
         """Tell all managers to end, and end."""
         logger.info("Ending: %s", why)
@@ -243,6 +248,9 @@ class Interchange:
         self._client.close(linger=1000)
         self._remote.close(linger=1000)
         self._context.term()
+        if self._orphaned:
+            # It was killed, and can't remove what it has in shared memory any more.
+            remove_store(self._config.segments)
 
 
 def bind(listener: zmq.Socket[bytes], address: str | None, port: int | None, port_range: tuple[int, int]) -> int:
@@ -261,21 +269,35 @@ def bind(listener: zmq.Socket[bytes], address: str | None, port: int | None, por
         PortError: when the port, or each of the range, is taken.
     """
     host = _numeric(address)
-    if port is not None:
+    ports = [port] if port is not None else list(range(*port_range))
+    # From a random one on, so that executors that start together do not meet.
+    first = random.randrange(len(ports))  # noqa: S311 - no secret is made of it
+    problem: zmq.ZMQError | None = None
+    for candidate in [*ports[first:], *ports[:first]]:
         try:
-            listener.bind(f"tcp://{host}:{port}")
+            listener.bind(f"tcp://{host}:{candidate}")
         except zmq.ZMQError as e:
-            msg = f"worker_port {port} cannot be listened on: {e}"
-            raise PortError(msg) from e
-        return port
-    try:
-        return _bind_first(listener, f"tcp://{host}", port_range)
-    except zmq.ZMQError as e:
-        msg = (
-            f"no port of worker_port_range {port_range[0]} to {port_range[1] - 1} can be listened on at {host} ({e}): "
-            "give a wider range"
-        )
-        raise PortError(msg) from e
+            problem = e
+            if e.errno not in _TAKEN:
+                break
+        else:
+            return candidate
+    raise PortError(_no_port(address, port, port_range, problem))
+
+
+# A port of another program, or one that takes privileges: the next one may do.
+_TAKEN = frozenset({errno.EADDRINUSE, errno.EACCES})
+
+
+def _no_port(address: str | None, port: int | None, port_range: tuple[int, int], problem: zmq.ZMQError | None) -> str:
+    if problem is not None and problem.errno not in _TAKEN:
+        return f"address {address} cannot be listened on ({problem}): give one that this host has, or none"
+    if port is not None:
+        return f"worker_port {port} cannot be listened on ({problem}): give another, or none to have a free one taken"
+    return (
+        f"no port of worker_port_range {port_range[0]} to {port_range[1] - 1} can be listened on ({problem}): "
+        "give a wider range"
+    )
 
 
 def _numeric(address: str | None) -> str:
@@ -289,25 +311,6 @@ def _numeric(address: str | None) -> str:
         raise PortError(msg) from e
     number = str(min(found, key=lambda entry: entry[0] != socket.AF_INET)[4][0])
     return f"[{number}]" if ":" in number else number
-
-
-def _bind_first(listener: zmq.Socket[bytes], host: str, port_range: tuple[int, int]) -> int:
-    """Listen on the first free port of a range, from a random one on; raise zmq's error of the last when all are taken.
-
-    A port that cannot be had for another reason than that it is taken is told at once.
-    """
-    count = port_range[1] - port_range[0]
-    first = random.randrange(count)  # noqa: S311 - so that executors that start together do not meet
-    for i in range(count):
-        port = port_range[0] + (first + i) % count
-        try:
-            listener.bind(f"{host}:{port}")
-        except zmq.ZMQError as e:
-            if e.errno not in (errno.EADDRINUSE, errno.EACCES) or i == count - 1:
-                raise
-            continue
-        return port
-    raise AssertionError("a range of ports has at least one")
 
 
 def _read_config() -> dict[str, Any]:

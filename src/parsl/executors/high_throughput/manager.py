@@ -41,7 +41,12 @@ from parsl.executors.high_throughput.probe import probe_addresses
 from parsl.executors.high_throughput.segments import SegmentStore, read_token
 from parsl.executors.high_throughput.streams import Stream, connect
 from parsl.executors.high_throughput.worker import raised, where_is
-from parsl.executors.high_throughput.worker_processes import WorkerProcess, WorkerProcesses, cause_of_death
+from parsl.executors.high_throughput.worker_processes import (
+    WorkerProcess,
+    WorkerProcesses,
+    cause_of_death,
+    kill_orphans,
+)
 from parsl.loop import Loop
 from parsl.version import VERSION
 
@@ -89,7 +94,7 @@ class Manager:
         self._functions = f"{prefix}f"
         slots = range(self._workers_wanted)
         self.pool = Pool(self, slots, options.prefetch_capacity, self._hostname)
-        self._processes = WorkerProcesses(self._setup, self._environment, f"{prefix}claims", len(slots))
+        self._processes = WorkerProcesses(self._setup, self._environment, f"{prefix}claims", len(slots), adopts=True)
         self._registered: Registered | None = None
         self._link: Pipe | Stream | None = None
         self._context: ClientContext | None = None
@@ -417,7 +422,9 @@ class Manager:
             self._failed_starts += 1
             if self._failed_starts >= _MAX_FAILED_STARTS:
                 self.end(f"workers do not start: {cause}; see the standard error of the block", 1)
-        where = where_is(self._hostname, self._environment(worker.slot), worker.process.pid)
+        environment = self._environment(worker.slot)
+        kill_orphans({n: environment[n] for n in ("PARSL_WORKER_POOL_ID", "PARSL_WORKER_RANK")})
+        where = where_is(self._hostname, environment, worker.process.pid)
         if self.pool.worker_gone(worker.slot, self._processes.claim(worker.slot), cause, where):
             self._loop.call_later(_CLAIM_SECONDS, self.pool.settle_suspects)
 

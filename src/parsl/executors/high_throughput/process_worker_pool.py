@@ -16,6 +16,7 @@ import sys
 import uuid
 
 from parsl.executors.high_throughput.manager import Manager
+from parsl.executors.high_throughput.worker_processes import adopt_orphans
 from parsl.loop import Loop
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def main() -> None:
 
     set_file_logger(os.path.join(logdir, "manager.log"), level=logging.DEBUG if options.debug else logging.INFO)
     loop = Loop("manager")
+    adopt_orphans()
     manager = Manager(options, logdir, loop)
     signal.signal(signal.SIGCHLD, lambda *_: loop.post(manager.reap))
     signal.signal(signal.SIGTERM, lambda *_: loop.post(manager.end, "SIGTERM", 0))

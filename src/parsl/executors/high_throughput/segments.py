@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import secrets
 import shutil
 import tempfile
@@ -22,6 +23,8 @@ from parsl.executors.high_throughput.messages import Payload, Segment
 INLINE_BYTES = 32 * 1024
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made in it is private
+_PREFIX = "parsl-"
+_CLOSED = "-closed"
 _TOKEN = "token"  # noqa: S105 - a file name
 _FRAME = "frame:"
 _LEAST_ROOM = 2**30
@@ -40,12 +43,13 @@ class SegmentStore:
 
     def __init__(self, folder: str | None = None) -> None:
         self.owned = folder is None
+        self._lock = -1
         if folder is None:
-            folder = tempfile.mkdtemp(
-                prefix=f"parsl-{os.getpid()}-", dir=_SHARED_MEMORY if _roomy(_SHARED_MEMORY) else None
-            )
+            parent = _SHARED_MEMORY if _roomy(_SHARED_MEMORY) else tempfile.gettempdir()
+            remove_abandoned(parent)
+            folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent)
             self.token = secrets.token_hex(16)
-            _write_private(os.path.join(folder, _TOKEN), [self.token.encode()])
+            self._lock = _write_locked(os.path.join(folder, _TOKEN), self.token.encode())
         else:
             self.token = read_token(folder) or ""
         self.folder = folder
@@ -95,15 +99,11 @@ class SegmentStore:
 
     def close(self) -> None:
         """Remove the folder, when this object made it."""
-        if not self.owned:
-            return
-        # Under another name, nobody who still writes a last result can put it in while it is being emptied.
-        closed = f"{self.folder}.closed"
-        try:
-            os.rename(self.folder, closed)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(closed, ignore_errors=True)
+        if self.owned:
+            remove_store(self.folder)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _write(self, views: list[memoryview]) -> str:
         self._count += 1
@@ -125,6 +125,49 @@ def _roomy(folder: str) -> bool:
     except (OSError, AttributeError):
         return False
     return os.access(folder, os.W_OK | os.X_OK) and room.f_bavail * room.f_frsize >= _LEAST_ROOM
+
+
+def remove_store(folder: str) -> None:
+    """Remove a store with all that is in it."""
+    # Under another name, nobody who still writes a last result can put it in while it is being emptied.
+    closed = f"{folder}{_CLOSED}"
+    try:
+        os.rename(folder, closed)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(closed, ignore_errors=True)
+
+
+def remove_abandoned(parent: str) -> None:
+    """Remove this user's stores whose makers were killed: they hold memory that nobody will use.
+
+    Args:
+        parent: the folder in which stores are made.
+    """
+    import fcntl
+
+    for entry in os.scandir(parent):
+        try:
+            ours = re.fullmatch(rf"{_PREFIX}\d+-\w{{8}}({_CLOSED})?", entry.name)
+            if not ours or entry.stat(follow_symlinks=False).st_uid != os.getuid():
+                continue
+            with open(os.path.join(entry.path, _TOKEN), "rb") as token:
+                # A maker holds the lock from before it writes the token until it ends, however it ends.
+                fcntl.flock(token, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if re.fullmatch(rb"[0-9a-f]{32}", token.read(64)):
+                    remove_store(entry.path)
+        except OSError:
+            continue  # locked, no store, or just removed by somebody else
+
+
+def _write_locked(path: str, data: bytes) -> int:
+    """Write a file and return a descriptor that holds a lock of it for as long as it is open."""
+    import fcntl
+
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    os.write(fd, data)
+    return fd
 
 
 def read_token(folder: str) -> str | None:

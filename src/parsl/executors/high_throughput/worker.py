@@ -236,6 +236,11 @@ def keep_log() -> None:
     logger.info("Worker %s begins as process %d", os.environ.get("PARSL_WORKER_RANK"), os.getpid())
 
 
+def _terminated(*_: object) -> None:
+    # An exception, so that a task that waits for a program of its own takes it along.
+    raise SystemExit(128 + signal.SIGTERM)
+
+
 def main() -> None:
     """Run a worker on the sockets whose descriptors and the manager whose process id the command line gives."""
     mailbox, answers = (socket.socket(fileno=int(fd)) for fd in sys.argv[1:3])
@@ -249,6 +254,7 @@ def main() -> None:
     # What runs in the worker must not find the worker's own command line, nor take its module for the user's script.
     sys.argv = [""]
     sys.modules["__main__"] = type(sys)("__main__")
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         Worker(mailbox, answers).run()
     except (BrokenPipeError, ConnectionResetError):

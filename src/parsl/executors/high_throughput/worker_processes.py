@@ -10,12 +10,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from parsl.executors.high_throughput.messages import Setup, Task, to_manager
 from parsl.executors.high_throughput.streams import Stream
 from parsl.executors.high_throughput.worker import CLAIM, LARGEST_LETTER
+
+if TYPE_CHECKING:
+    import psutil
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +27,12 @@ logger = logging.getLogger(__name__)
 MAILBOX = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
 
 _MAILBOX_BYTES = 4 * 1024 * 1024
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+# How often what keeps starting further processes is killed, and how long a killed one may take to end.
+_ROUNDS = 5
+_KILL_SECONDS = 1.0
 
 
 class WorkerProcess:
@@ -53,6 +62,7 @@ class WorkerProcesses:
         environment: the environment of the worker of a slot.
         claims: path of a file of one number for each slot, which this object makes.
         slots: how many slots.
+        adopts: whether this process has called `adopt_orphans`; then all its children count as the workers' business.
     """
 
     def __init__(
@@ -61,7 +71,9 @@ class WorkerProcesses:
         environment: Callable[[int], Mapping[str, str]],
         claims: str,
         slots: int,
+        adopts: bool = False,
     ) -> None:
+        self._adopts = adopts
         self._setup = setup
         self._environment = environment
         self._codec = to_manager()
@@ -138,33 +150,107 @@ class WorkerProcesses:
         ended = [w for w in self.by_slot.values() if w.process.poll() is not None]
         for worker in ended:
             del self.by_slot[worker.slot]
+        if self._adopts:
+            collect_adopted({w.process.pid for w in self.by_slot.values()})
         return ended
 
     def close(self) -> None:
         """Kill all workers with all their descendants, and close what is open."""
         import psutil
 
-        victims: list[psutil.Process] = []
+        # Listed before the workers die: where nobody adopts their children, these can't be found any more after that.
+        victims = self._descendants()
         for worker in self.by_slot.values():
-            try:
-                victims.extend(psutil.Process(worker.process.pid).children(recursive=True))
-            except psutil.NoSuchProcess:
-                logger.debug("worker %d has ended by itself", worker.slot)
             worker.process.kill()
-        for victim in victims:
-            try:
-                victim.kill()
-            except psutil.NoSuchProcess:
-                logger.debug("process %d has ended by itself", victim.pid)
         for worker in self.by_slot.values():
             worker.process.wait()
             worker.stream.close()
         self.by_slot.clear()
+        for _ in range(_ROUNDS):
+            if not kill_processes(victims):
+                break
+            # Those that are children when their own parents have gone, and what was started meanwhile.
+            if self._adopts:
+                psutil.wait_procs(psutil.Process().children(), timeout=_KILL_SECONDS)
+            victims = self._descendants()
         self._mail.close()
         self._mailbox.close()
         self._claims.close()
         # The client may have removed the whole folder.
         pathlib.Path(self._claims_path).unlink(missing_ok=True)
+
+    def _descendants(self) -> list[psutil.Process]:
+        import psutil
+
+        if self._adopts:
+            return psutil.Process().children(recursive=True)
+        found: list[psutil.Process] = []
+        for worker in self.by_slot.values():
+            try:
+                found += psutil.Process(worker.process.pid).children(recursive=True)
+            except psutil.NoSuchProcess:
+                logger.debug("worker %d has ended by itself", worker.slot)
+        return found
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all that workers have started and left behind, where the system can do that (Linux)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def collect_adopted(own: set[int]) -> None:
+    """Collect the adopted processes that have ended, which otherwise stay as zombies.
+
+    Args:
+        own: ids of processes that are collected elsewhere.
+    """
+    if sys.platform != "linux":
+        return
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or found.si_pid in own:
+            # Of several that have ended the system names one again and again; an own one is told of by a signal too.
+            return
+        os.waitpid(found.si_pid, 0)
+
+
+def kill_orphans(environment: Mapping[str, str]) -> None:
+    """Kill what a worker that is gone has left behind: its task may be run again, and must not run twice at once.
+
+    Args:
+        environment: variables that tell the worker's processes from others.
+    """
+    import psutil
+
+    victims = []
+    for process in psutil.Process().children():
+        try:
+            theirs = process.environ()
+            if all(theirs.get(name) == value for name, value in environment.items()):
+                victims += [process, *process.children(recursive=True)]
+        except psutil.Error as e:
+            logger.debug("process %d is not looked at: %s", process.pid, e)
+    kill_processes(victims)
+
+
+def kill_processes(victims: Iterable[psutil.Process]) -> bool:
+    """Kill processes, without waiting for their ends; return whether there were any."""
+    import psutil
+
+    found = False
+    for victim in victims:
+        try:
+            victim.kill()
+            found = True
+        except psutil.NoSuchProcess:
+            logger.debug("process %d has ended by itself", victim.pid)
+    return found
 
 
 def cause_of_death(returncode: int) -> str:

@@ -1,0 +1,1 @@
+"""Measurements that users can make of their own configurations."""

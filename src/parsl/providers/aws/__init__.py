@@ -1,0 +1,1 @@
+"""Blocks as machines of Amazon's EC2."""

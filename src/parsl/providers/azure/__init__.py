@@ -1,0 +1,1 @@
+"""Blocks as virtual machines of Microsoft Azure."""

@@ -1,0 +1,1 @@
+"""Blocks as machines of Google's Compute Engine."""

@@ -1,0 +1,1 @@
+"""Blocks as pods of a Kubernetes cluster."""

@@ -1,0 +1,276 @@
+"""Blocks as jobs of Slurm."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from parsl.errors import ConfigurationError
+from parsl.jobs.states import JobState, JobStatus
+from parsl.launchers.launchers import SingleNodeLauncher
+from parsl.providers.cluster_provider import ClusterProvider
+from parsl.providers.commands import batched, match_rows
+from parsl.representation import RepresentationMixin
+from parsl.validation import check_types
+
+if TYPE_CHECKING:
+    AnyLauncher = Callable[[str, int, int], str]
+
+__all__ = ["SlurmProvider", "batched"]
+
+STATES = {
+    "BOOT_FAIL": JobState.FAILED,
+    "CANCELLED": JobState.CANCELLED,
+    "COMPLETED": JobState.COMPLETED,
+    # The job's processes have ended or are ending, how is told later.
+    "COMPLETING": JobState.RUNNING,
+    "CONFIGURING": JobState.PENDING,
+    "DEADLINE": JobState.TIMEOUT,
+    "FAILED": JobState.FAILED,
+    "LAUNCH_FAILED": JobState.FAILED,
+    "NODE_FAIL": JobState.FAILED,
+    "OUT_OF_MEMORY": JobState.FAILED,
+    "PENDING": JobState.PENDING,
+    "POWER_UP_NODE": JobState.PENDING,
+    "PREEMPTED": JobState.CANCELLED,
+    "RECONFIG_FAIL": JobState.FAILED,
+    "REQUEUED": JobState.PENDING,
+    "REQUEUE_FED": JobState.PENDING,
+    "REQUEUE_HOLD": JobState.HELD,
+    "RESIZING": JobState.RUNNING,
+    "RESV_DEL_HOLD": JobState.HELD,
+    "REVOKED": JobState.CANCELLED,
+    "RUNNING": JobState.RUNNING,
+    "SIGNALING": JobState.RUNNING,
+    "SPECIAL_EXIT": JobState.HELD,
+    "STAGE_OUT": JobState.RUNNING,
+    "STOPPED": JobState.HELD,
+    "SUSPENDED": JobState.HELD,
+    "TIMEOUT": JobState.TIMEOUT,
+}
+"""Slurm's words for the state of a job."""
+
+_LIVING = re.compile(r"(?P<id>\d+(_\d+)?)\|(?P<state>[A-Z_]+)\|(?P<reason>.*)|(?P<other>CLUSTER: .*|\d+[^|]*\|.*)")
+_DEAD = re.compile(r"(?P<id>\d+(_\d+)?)\|(?P<state>[A-Z_]+)[^|]*\|(?P<code>\d+):(?P<signal>\d+)|(?P<other>\d+[^|]*\|.*)")
+_SHOWN = re.compile(
+    r"JobId=(?P<id>\d+) (?:ArrayJobId=(?P<array>\d+) ArrayTaskId=(?P<task>\d+) )?.*?\bJobState=(?P<state>[A-Z_]+)"
+    r" Reason=(?P<reason>\S+).*?\bExitCode=(?P<code>\d+):(?P<signal>\d+).*"
+)
+
+
+class SlurmProvider(ClusterProvider, RepresentationMixin):
+    """Gets blocks from Slurm with sbatch, looks at the living with squeue and at the dead with sacct.
+
+    Where Slurm keeps no accounts, scontrol is asked instead of sacct.
+
+    Args:
+        partition: Partition to ask for; None for the cluster's default.
+        account: Account to be charged; None for the user's default.
+        qos: Quality of service; None for the default.
+        constraint: Features that nodes need to have.
+        clusters: Name of the cluster, where there are several.
+        nodes_per_block: Nodes in a block.
+        cores_per_node: Cores to ask for on each node; None for no such request.
+        mem_per_node: Memory to ask for on each node in GB; None for no such request.
+        gpus_per_node: GPUs on each node, as a number or "type:number".
+        gres: Generic resources on each node, such as "gpu:2".
+        init_blocks: Blocks to start with.
+        min_blocks: Blocks to keep when there is nothing to do.
+        max_blocks: Blocks to have at most.
+        parallelism: Workers to ask for per waiting task, 0 to 1.
+        walltime: Time limit of each block, in one of Slurm's forms such as "HH:MM:SS".
+        scheduler_options: Lines `#SBATCH ...` to add; they win over the ones that are made of the arguments.
+        regex_job_id: What sbatch prints, with a group `id` for the job's id.
+        worker_init: Bash text to run in a block before the command, such as `module load python`.
+        cmd_timeout: Seconds that a command of Slurm may take.
+        status_batch_size: Jobs to name in one command.
+        exclusive: Ask for nodes that no other job is on.
+        launcher: Starts the command within the block; None for a SingleNodeLauncher.
+
+    Raises:
+        TypeError: An argument has a wrong type. It is a BadLauncher for a launcher that can't be called.
+        ConfigurationError: A value can't be meant.
+    """
+
+    template = """\
+#SBATCH --job-name={job_name}
+#SBATCH --output={stdout}
+#SBATCH --error={stderr}
+#SBATCH --nodes={nodes}
+#SBATCH --ntasks-per-node={tasks_per_node}
+#SBATCH --cpus-per-task={cpus_per_task}
+#SBATCH --mem={mem}
+#SBATCH --gpus-per-node={gpus_per_node}
+#SBATCH --gres={gres}
+#SBATCH --time={walltime}
+#SBATCH --clusters={clusters}
+#SBATCH --partition={partition}
+#SBATCH --account={account}
+#SBATCH --qos={qos}
+#SBATCH --constraint={constraint}
+#SBATCH {exclusive}
+"""
+    unknown_job = re.compile(r"Invalid job id specified|Job/step already completing or completed")
+
+    @check_types
+    def __init__(
+        self,
+        partition: str | None = None,
+        account: str | None = None,
+        qos: str | None = None,
+        constraint: str | None = None,
+        clusters: str | None = None,
+        nodes_per_block: int = 1,
+        cores_per_node: int | None = None,
+        mem_per_node: int | float | None = None,
+        gpus_per_node: int | str | None = None,
+        gres: str | None = None,
+        init_blocks: int = 1,
+        min_blocks: int = 0,
+        max_blocks: int = 1,
+        parallelism: float = 1,
+        walltime: str = "00:10:00",
+        scheduler_options: str = "",
+        regex_job_id: str = r"Submitted batch job (?P<id>\S*)",
+        worker_init: str = "",
+        cmd_timeout: int = 10,
+        status_batch_size: int = 50,
+        exclusive: bool = True,
+        launcher: AnyLauncher | None = None,
+    ) -> None:
+        super().__init__(
+            "slurm",
+            nodes_per_block,
+            init_blocks,
+            min_blocks,
+            max_blocks,
+            parallelism,
+            walltime,
+            SingleNodeLauncher() if launcher is None else launcher,
+            cmd_timeout,
+        )
+        if status_batch_size < 1:
+            raise ConfigurationError(f"SlurmProvider: status_batch_size has to be at least 1, but is {status_batch_size}")
+        try:
+            named = re.compile(regex_job_id).groupindex
+        except re.error as error:
+            raise ConfigurationError(f"SlurmProvider: regex_job_id {regex_job_id!r} is none: {error}") from error
+        if "id" not in named:
+            raise ConfigurationError(f"SlurmProvider: regex_job_id {regex_job_id!r} has no group named 'id'")
+        self.partition = partition
+        self.account = account
+        self.qos = qos
+        self.constraint = constraint
+        self.clusters = clusters
+        self.cores_per_node = cores_per_node
+        self.mem_per_node = mem_per_node
+        self.gpus_per_node = gpus_per_node
+        self.gres = gres
+        self.scheduler_options = scheduler_options
+        self.regex_job_id = regex_job_id
+        self.worker_init = worker_init
+        self.status_batch_size = status_batch_size
+        self.exclusive = exclusive
+
+    def template_values(self, job_name: str, path: str, tasks_per_node: int) -> Mapping[str, object]:
+        """Return the values for the template."""
+        cores, mem = self.cores_per_node, self.mem_per_node
+        plain = path.replace("%", "%%")
+        return {
+            **vars(self),
+            "job_name": job_name,
+            "stdout": f"{plain}.stdout",
+            "stderr": f"{plain}.stderr",
+            "nodes": self.nodes_per_block,
+            "tasks_per_node": tasks_per_node,
+            "cpus_per_task": None if cores is None else max(1, cores // tasks_per_node),
+            "mem": None if mem is None else f"{mem * 1024:.0f}M",
+            "exclusive": "--exclusive" if self.exclusive else None,
+        }
+
+    def submit_command(self, script: str) -> str:
+        """Call sbatch."""
+        return f"sbatch {shlex.quote(script)}"
+
+    def parse_job_id(self, text: str) -> str | None:
+        """Find the id with `regex_job_id`."""
+        match = re.search(self.regex_job_id, text)
+        return match["id"] if match and re.fullmatch(r"\d+", match["id"]) else None
+
+    def status_command(self, job_ids: list[str]) -> str:
+        """Call squeue, which knows jobs for some minutes after their end too."""
+        options = f"--noheader --array --states=all --format='%i|%T|%r'{self._clusters}"
+        return f"squeue {options} --jobs={','.join(job_ids)}"
+
+    def parse_status(self, text: str) -> dict[str, JobStatus]:
+        """Read what squeue printed."""
+        rows = [row for row in match_rows(_LIVING, text) if row["id"]]
+        return {row["id"]: _status("squeue", row["state"], row["reason"]) for row in rows}
+
+    def history_command(self, job_ids: list[str]) -> str:
+        """Call sacct."""
+        options = f"--noheader --parsable2 --allocations --format=JobID,State,ExitCode{self._clusters}"
+        return f"sacct {options} --jobs={','.join(job_ids)}"
+
+    def parse_history(self, text: str) -> dict[str, JobStatus]:
+        """Read what sacct printed."""
+        rows = [row for row in match_rows(_DEAD, text) if row["id"]]
+        return {row["id"]: _status("sacct", row["state"], "", (row["code"], row["signal"])) for row in rows}
+
+    def _ask_history(self, job_ids: list[str]) -> tuple[dict[str, JobStatus], str | None]:
+        found, trouble = super()._ask_history(job_ids)
+        if trouble is None:
+            return found, None
+        # No accounts are kept here, or the accounting is down: the controller remembers for some minutes.
+        command = "; ".join(f"scontrol{self._clusters} --oneliner show job {job_id}" for job_id in job_ids)
+        shown, shown_trouble = self._ask(command, self._parse_shown)
+        without_accounts = "accounting storage is disabled" in trouble
+        return shown, shown_trouble if without_accounts else trouble
+
+    def _parse_shown(self, text: str) -> dict[str, JobStatus]:
+        return {
+            f"{row['array']}_{row['task']}" if row["array"] else row["id"]: _status(
+                "scontrol", row["state"], row["reason"], (row["code"], row["signal"])
+            )
+            for row in match_rows(_SHOWN, text)
+        }
+
+    def cancel_command(self, job_ids: list[str]) -> str:
+        """Call scancel."""
+        return f"scancel{self._clusters} {' '.join(job_ids)}"
+
+    def cancel_name_command(self, job_name: str) -> str:
+        """Call scancel with a name."""
+        return f"scancel{self._clusters} --name={shlex.quote(job_name)}"
+
+    @property
+    def _clusters(self) -> str:
+        return f" --clusters={shlex.quote(self.clusters)}" if self.clusters else ""
+
+
+def _status(command: str, word: str, reason: str, ended: tuple[str, str] | None = None) -> JobStatus:
+    """Make a status of Slurm's words.
+
+    Args:
+        command: Who said it.
+        word: The state.
+        reason: Why it is in that state; "None" or "" for no reason.
+        ended: Exit code and signal.
+    """
+    state = STATES.get(word, JobState.UNKNOWN)
+    message = None if reason in {"", "None"} else f"Slurm's reason: {reason}"
+    if state is JobState.UNKNOWN:
+        return JobStatus(state, f"{command} says {word}")
+    if state is JobState.PENDING and "Held" in reason:
+        state = JobState.HELD
+    elif state is JobState.FAILED and word != "FAILED":
+        message = f"Slurm's state: {word}"
+    exit_code = None
+    if ended is not None and state in {JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.CANCELLED}:
+        code, signal = map(int, ended)
+        exit_code = code or (128 + signal if signal else None)
+        if state is JobState.COMPLETED:
+            exit_code = exit_code or 0
+    return JobStatus(state, message, exit_code)
