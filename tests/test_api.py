@@ -45,10 +45,6 @@ NOT_YET = (
     "parsl.executors.taskvine",
     "parsl.executors.workqueue",
     "parsl.monitoring",
-    *(f"parsl.providers.{system}Provider" for system in ("AWS", "Azure", "Condor", "GoogleCloud", "GridEngine")),
-    *(f"parsl.providers.{system}Provider" for system in ("Kubernetes", "LSF", "PBSPro", "Slurm", "Torque")),
-    *(f"parsl.providers.{module}" for module in ("aws", "azure", "cluster_provider", "condor", "googlecloud")),
-    *(f"parsl.providers.{module}" for module in ("grid_engine", "kubernetes", "lsf", "pbspro", "slurm", "torque")),
 )
 
 
@@ -104,7 +100,8 @@ def describe(path):
     if isinstance(found, type):
         # A constructor that comes from Python has another signature in another release.
         owner = next(cls for cls in found.__mro__ if "__init__" in vars(cls) or "__new__" in vars(cls))
-        return f"class {path}{signature_of(found) if is_ours(owner) else ''}"
+        own = is_ours(owner) and not issubclass(found, enum.Enum)
+        return f"class {path}{signature_of(found) if own else ''}"
     if inspect.isroutine(found):
         return f"def {path}{signature_of(found)}"
     return f"{path}: {type(found).__name__}"

@@ -77,7 +77,7 @@ def test_a_block_that_cannot_start_fails_all_tasks_in_seconds_with_its_own_words
 def test_a_node_whose_workers_do_not_start_gives_up(tmp_path):
     # Only a worker heeds this; the manager gets on.
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nif 'parsl.executors.high_throughput.worker' in sys.orig_argv: raise SystemExit(9)\n"
+        "import sys\nif 'parsl.executors.high_throughput.worker' in sys.orig_argv: __import__('os')._exit(9)\n"
     )
     command = f"export PYTHONPATH=$PYTHONPATH:{tmp_path}; {pilot.OVER_TCP}"
     with pilot.kernel(tmp_path, pilot.htex(launch_cmd=command)) as kernel:

@@ -147,7 +147,9 @@ class Broken(ManagerSelector):
 
 
 @pytest.mark.parametrize(
-    ("selector", "block"), [(BlockIdManagerSelector(), "0"), (LastFirst(), "1"), (Broken(), None)], ids=str
+    ("selector", "block"),
+    [(BlockIdManagerSelector(), "0"), (LastFirst(), "1"), (Broken(), None)],
+    ids=["block id", "own", "broken"],
 )
 def test_the_selector_decides_which_block_is_served_first(tmp_path, selector, block):
     executor = pilot.htex(manager_selector=selector, provider=pilot.provider(init_blocks=2, max_blocks=2))

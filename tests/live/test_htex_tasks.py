@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import logging
 import os
 import random
 import signal
@@ -261,6 +263,21 @@ def test_an_exception_arrives_as_itself_with_its_traceback_and_one_line_on_where
     assert "\n" not in note
 
 
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+
+def test_an_exception_that_cannot_be_changed_arrives_as_itself(dfk):
+    @python_app(data_flow_kernel=dfk)
+    def fail():
+        raise Frozen(3)
+
+    error = fail().exception(pilot.SOON)
+    assert error == Frozen(3)
+    assert "block 0" in error.__notes__[0]
+
+
 def test_an_error_names_the_log_file_of_its_worker_and_it_is_there(dfk):
     @python_app(data_flow_kernel=dfk)
     def fail():
@@ -480,6 +497,24 @@ def test_the_logs_are_where_they_are_looked_for(dfk, executor):
     node = os.path.join(folder, "block-0", uid)
     for path in (f"{folder}/interchange.log", f"{node}/manager.log", f"{node}/worker_0.log", f"{node}/worker_1.log"):
         assert os.path.getsize(path) > 0, path
+
+
+def test_one_record_a_task_binds_it_to_its_number_in_the_executor(tmp_path, caplog):
+    with caplog.at_level(logging.DEBUG, "parsl"), pilot.kernel(tmp_path) as kernel:
+        futures = [kernel.submit(int, ()) for _ in range(3)]
+        assert [f.result(pilot.SOON) for f in futures] == [0, 0, 0]
+    bound = [vars(r) for r in caplog.records if "parsl.executor_task" in vars(r)]
+    assert [(r["parsl.task"], r["parsl.executor"], r["parsl.executor_task"]) for r in bound] == [
+        (0, "htex", 1),
+        (1, "htex", 2),
+        (2, "htex", 3),
+    ]
+    started = {
+        vars(r)["parsl.executor.label"]: vars(r)["parsl.executor.type"]
+        for r in caplog.records
+        if vars(r).get("parsl.executor.label")
+    }
+    assert started["htex"] == "parsl.executors.high_throughput.executor.HighThroughputExecutor"
 
 
 def test_signals_of_the_terminal_do_not_reach_the_node(executor):

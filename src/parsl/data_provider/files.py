@@ -95,6 +95,7 @@ def _split(url: str) -> tuple[str, str, str, str]:
         parts = urlsplit(url)
     except ValueError:
         return "file", "", url, ""
-    if not parts.scheme or (os.name == "nt" and len(parts.scheme) == 1):  # C:\data has a drive, not a scheme
+    # A scheme begins with a letter, for which Python 3.10 does not look; C:\data has a drive, not a scheme.
+    if not parts.scheme[:1].isalpha() or (os.name == "nt" and len(parts.scheme) == 1):
         return "file", "", url, ""
     return parts.scheme, parts.netloc, parts.path, parts.query

@@ -37,6 +37,7 @@ from parsl.validation import check_types
 
 if TYPE_CHECKING:
     from parsl.executors.base import ParslExecutor
+    from parsl.usage_tracking.usage import UsageTracker
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class DataFlowKernel(EntryPoints):
         self.executors: dict[str, ParslExecutor] = {}
         self.memoizer = config.memoizer
         self.monitoring = config.monitoring
+        self._usage_tracker: UsageTracker | None = None
         self.data_manager = DataManager(self)
         self.dependency_resolver = config.dependency_resolver or DEEP_DEPENDENCY_RESOLVER
         # A join app may return the very futures that it was given in a list, so by default it gets them as they are.
@@ -112,7 +114,6 @@ class DataFlowKernel(EntryPoints):
         self._start_usage_tracking()
 
     def _start_usage_tracking(self) -> None:
-        self._usage_tracker = None
         if self._config.usage_tracking:
             from parsl.usage_tracking.usage import UsageTracker
 
@@ -304,8 +305,8 @@ class DataFlowKernel(EntryPoints):
         """Raise RuntimeError on the loop's own thread, where waiting for a task would never end."""
         if self.loop.on_loop():
             msg = (
-                f"task {task.id} ({task.func_name}) has not ended, and is waited for on the kernel's own thread, which would "
-                "have to end it: don't wait for futures in a retry handler, memoizer or dependency resolver"
+                f"task {task.id} ({task.func_name}) has not ended, and is waited for on the kernel's own thread, which "
+                "would have to end it: don't wait for futures in a retry handler, memoizer or dependency resolver"
             )
             raise RuntimeError(msg)
 
@@ -428,15 +429,14 @@ class DataFlowKernel(EntryPoints):
             except Exception:
                 logger.exception("Executor %s did not shut down cleanly", executor.label)
         self.log_task_states()
-        if getattr(self, "_usage_tracker", None) is not None:
-            self._usage_tracker.send_end_message()  # type: ignore[union-attr]
-            self._usage_tracker.close()  # type: ignore[union-attr]
+        if self._usage_tracker is not None:
+            self._usage_tracker.send_end_message()
+            self._usage_tracker.close()
         self.loop.stop()
         self.loop.join()
         if not self._helper.close(_HELPER_SECONDS):
             logger.warning("A callback of a future has not ended within %g s; it is left to itself", _HELPER_SECONDS)
-        if DataFlowKernelLoader._dfk is self:
-            DataFlowKernelLoader._dfk = None
+        DataFlowKernelLoader.forget(self)
         logger.info("Cleaned up run %s", self.run_id)
         self._end_logging()
 
@@ -490,6 +490,12 @@ class DataFlowKernelLoader:
     def clear(cls) -> None:
         """Forget the loaded kernel, without cleaning it up."""
         cls._dfk = None
+
+    @classmethod
+    def forget(cls, kernel: DataFlowKernel) -> None:
+        """Forget a kernel, if it is the loaded one."""
+        if cls._dfk is kernel:
+            cls._dfk = None
 
     @classmethod
     def load(cls, config: Config | None = None) -> DataFlowKernel:

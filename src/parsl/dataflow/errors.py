@@ -66,7 +66,7 @@ class PropagatedException(DataFlowException):
             return
         first, label = self.dependent_exceptions_tids[0]
         if isinstance(first, PropagatedException) and first.__cause__ is not None:
-            self._root_label = first._root_label
+            self._root_label = first._root_label  # noqa: SLF001 - of this very class
             self.__cause__ = first.__cause__
         else:
             self._root_label = label
@@ -136,5 +136,5 @@ def _brief(exception: BaseException | None) -> str:
 def _restore(cls: type[PropagatedException], args: tuple[Any, ...], fields: dict[str, Any]) -> PropagatedException:
     exception = cls.__new__(cls, *args)
     exception.__dict__.update(fields)
-    exception._find_root()
+    exception._find_root()  # noqa: SLF001 - what its constructor would do
     return exception

@@ -34,21 +34,9 @@ class Filing:
             task: a task that has not been given to the graph yet.
             stage: whether files are staged; otherwise they are passed as they are.
         """
-        kwargs, label = task.kwargs, task.executor
         if stage:
-            func = task.func
-            args = list(task.args)
-            for i, value in enumerate(args):
-                args[i], func = self._dm.optionally_stage_in(value, func, label)
-            for key, value in kwargs.items():
-                if key == "inputs" and isinstance(value, (list, tuple)):
-                    kwargs[key] = inputs = list(value)
-                    for i, item in enumerate(inputs):
-                        inputs[i], func = self._dm.optionally_stage_in(item, func, label)
-                elif key != "outputs" and key not in _STREAMS:
-                    kwargs[key], func = self._dm.optionally_stage_in(value, func, label)
-            task.args, task.func = tuple(args), func
-        fields = task.app_fu.__dict__
+            self._stage_in(task)
+        kwargs, fields = task.kwargs, task.app_fu.__dict__
         for key in _STREAMS:
             if key in kwargs:
                 fields[f"{key}_given"] = kwargs[key]
@@ -63,6 +51,21 @@ class Filing:
                     task.app_fu.outputs.append(future)
                 elif isinstance(item, (str, os.PathLike)):
                     task.app_fu.outputs.append(DataFuture(task.app_fu, File(os.fspath(item)), tid=task.id))
+
+    def _stage_in(self, task: TaskRecord) -> None:
+        """Replace the files that the task reads."""
+        kwargs, label, func = task.kwargs, task.executor, task.func
+        args = list(task.args)
+        for i, value in enumerate(args):
+            args[i], func = self._dm.optionally_stage_in(value, func, label)
+        for key, value in kwargs.items():
+            if key == "inputs" and isinstance(value, (list, tuple)):
+                kwargs[key] = inputs = list(value)
+                for i, item in enumerate(inputs):
+                    inputs[i], func = self._dm.optionally_stage_in(item, func, label)
+            elif key != "outputs" and key not in _STREAMS:
+                kwargs[key], func = self._dm.optionally_stage_in(value, func, label)
+        task.args, task.func = tuple(args), func
 
     def _out(self, task: TaskRecord, file: File, *, stage: bool) -> tuple[File, DataFuture]:
         """Arrange for one produced file; return the task's own copy of it, and the future of the caller's."""

@@ -46,22 +46,22 @@ class LazyFuture(Future[T]):
         pass
 
     @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
+    def _condition(self) -> threading.Condition:  # type: ignore[override]  # made when asked for
         fields = self.__dict__
         lock = fields.get("lock") or fields.setdefault("lock", threading.Condition())
         if lock is _SETTLED_WITHOUT:
             while self._state in _OPEN:
                 time.sleep(0)  # the other thread is between two statements of `settle`
             lock = fields.setdefault("late_lock", threading.Condition())
-        return lock  # type: ignore[no-any-return]
+        return lock  # type: ignore[no-any-return]  # out of a dictionary of anything
 
     @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        return self.__dict__.setdefault("waiters", [])  # type: ignore[no-any-return]
+    def _waiters(self) -> list[Any]:  # type: ignore[override]  # made when asked for
+        return self.__dict__.setdefault("waiters", [])  # type: ignore[no-any-return]  # nothing else is put there
 
     @property
-    def _done_callbacks(self) -> list[Callable[[Any], object]]:  # type: ignore[override]
-        return self.__dict__.setdefault("callbacks", [])  # type: ignore[no-any-return]
+    def _done_callbacks(self) -> list[Callable[[Any], object]]:
+        return self.__dict__.setdefault("callbacks", [])  # type: ignore[no-any-return]  # nothing else is put there
 
     def done(self) -> bool:
         """Tell whether the call has ended: with a result, with an exception, or cancelled."""
@@ -121,7 +121,7 @@ class LazyFuture(Future[T]):
 
     @property
     def _settled_with(self) -> list[LazyFuture[Any]]:
-        return self.__dict__.setdefault("settled_with", [])  # type: ignore[no-any-return]
+        return self.__dict__.setdefault("settled_with", [])  # type: ignore[no-any-return]  # nothing else is put there
 
     def run_callbacks(self) -> None:
         """Call the callbacks of a settled future, and of those that were settled with it."""
@@ -162,9 +162,9 @@ class AppFuture(LazyFuture[T]):
             Exception: whatever the call raised.
         """
         if self._state is FINISHED and self._exception is None:
-            return self._result  # type: ignore[no-any-return]
+            return self._result  # type: ignore[no-any-return]  # of the type that the app returns
         self._refuse_on_loop()
-        return super().result(timeout)  # type: ignore[no-any-return]
+        return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the exception that the call raised, or None, waiting for its end if need be."""
@@ -181,7 +181,7 @@ class AppFuture(LazyFuture[T]):
         """Wait for the result inside asyncio, without blocking its loop."""
         import asyncio
 
-        return asyncio.wrap_future(self).__await__()  # type: ignore[return-value]
+        return asyncio.wrap_future(self).__await__()
 
     @property
     def tid(self) -> int:
@@ -195,7 +195,7 @@ class AppFuture(LazyFuture[T]):
 
     @property
     def _outputs(self) -> list[DataFuture]:
-        return self.__dict__.setdefault("outputs", [])  # type: ignore[no-any-return]
+        return self.__dict__.setdefault("outputs", [])  # type: ignore[no-any-return]  # nothing else is put there
 
     @property
     def stdout(self) -> Any:

@@ -99,7 +99,7 @@ class TaskGraph:
         """The attempt that `launch` started has ended."""
         if task.status in FINAL_STATES or task.status in _WAITING:
             return  # it was made to fail meanwhile, or the executor tells the same end twice
-        if type(outcome) is Error:
+        if isinstance(outcome, Error):
             self._attempt_failed(task, outcome.exception)
         elif task.join:
             self._begin_join(task, outcome.result)
@@ -153,6 +153,8 @@ class TaskGraph:
         try:
             while self._ready:
                 task = self._ready.popleft()
+                if task.waiting:
+                    continue  # it stood there twice, and the first time has brought it to wait for something else
                 try:
                     if task.status is States.joining:
                         self._end_join(task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, KeysView, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Union
+from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl.dataflow.states import States
 
@@ -32,7 +32,7 @@ class Error:
         self.exception = exception
 
 
-Outcome = Union[Value, Error]
+Outcome = Value | Error
 
 
 class Kernel(Protocol):
@@ -47,7 +47,7 @@ class Kernel(Protocol):
         ignore_for_cache: list[str] | None = None,
         app_kwargs: dict[str, Any] | None = None,
         join: bool = False,
-    ) -> AppFuture:
+    ) -> AppFuture[Any]:
         """Make a task of a call."""
 
     def attempt_done(self, task: TaskRecord, outcome: Outcome) -> None:
@@ -127,15 +127,15 @@ class TaskRecord:
         "waiting",
     )
 
-    app_fu: AppFuture
+    app_fu: AppFuture[Any]
 
     def __init__(
         self,
-        id: int,
+        id: int,  # noqa: A002 - the name of the entry that hooks read
         dfk: Kernel,
         func: Callable[..., Any],
         args: tuple[Any, ...],
-        kwargs: dict[str, Any],  # noqa: A002
+        kwargs: dict[str, Any],
         executor: str,
         resource_specification: dict[str, Any],
         *,

@@ -194,7 +194,7 @@ class BlockProviderExecutor(ParslExecutor):
         return job_id
 
     def scale_in_facade(self, n: int, max_idletime: float | None = None) -> list[str]:
-        """Give back `n` blocks, see `scale_in`."""
+        """Give back up to `n` blocks, see `scale_in`."""
         return self.scale_in(n, max_idletime)
 
     def scale_in(self, blocks: int, max_idletime: float | None = None) -> list[str]:
@@ -214,14 +214,27 @@ class BlockProviderExecutor(ParslExecutor):
         return self.cancel_blocks(chosen)
 
     def cancel_blocks(self, block_ids: Sequence[str]) -> list[str]:
-        """Have the provider cancel blocks; return those that are cancelled."""
-        if not block_ids or self._provider is None:
+        """Have the provider cancel those of the blocks that are live; return those that are cancelled."""
+        if self._provider is None:
             return []
-        jobs = [self._blocks[b].job_id or "" for b in block_ids]
-        cancelled = [b for b, good in zip(block_ids, self._provider.cancel(jobs)) if good]
-        for block_id in cancelled:
-            self._blocks[block_id].status = JobStatus(JobState.SCALED_IN)
-        return list(cancelled)
+        before: dict[str, JobStatus] = {}
+        with self._blocks_lock:
+            for block_id in block_ids:
+                block = self._blocks[block_id]
+                if block.job_id and not block.status.terminal:
+                    # Before the job ends, so that a poll meanwhile does not take its end for a failure.
+                    before[block_id], block.status = block.status, JobStatus(JobState.SCALED_IN)
+        cancelled: list[str] = []
+        if not before:
+            return cancelled
+        try:
+            answers = self._provider.cancel([self._blocks[b].job_id or "" for b in before])
+            cancelled += [b for b, good in zip(before, answers, strict=False) if good]
+        finally:
+            with self._blocks_lock:
+                for block_id in set(before).difference(cancelled):
+                    self._blocks[block_id].status = before[block_id]
+        return cancelled
 
     def poll_facade(self) -> None:
         """Ask the provider for the states of all live blocks, and let the block error handler judge them."""
@@ -230,7 +243,7 @@ class BlockProviderExecutor(ParslExecutor):
         if asked and self._provider is not None:
             statuses = self._provider.status([block.job_id or "" for _, block in asked])
             with self._blocks_lock:
-                for (block_id, block), status in zip(asked, statuses):
+                for (block_id, block), status in zip(asked, statuses, strict=False):
                     if not block.status.terminal:
                         block.status = self._judged(block_id, status)
         if not self.bad_state_is_set:

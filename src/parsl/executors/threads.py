@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from parsl.dataflow.taskrecord import Error
+from parsl.errors import ConfigurationError
 from parsl.executors.base import FutureCall, ParslExecutor, outcome_of_result
 from parsl.executors.errors import ExecutorShutDownError, InvalidResourceSpecification
 from parsl.representation import RepresentationMixin
@@ -72,7 +73,14 @@ class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Get ready; threads are started as calls come."""
+        """Get ready; threads are started as calls come.
+
+        Raises:
+            ConfigurationError: when another kernel is using this very object.
+        """
+        if self._started:
+            msg = f"Executor {self.label!r} is running already: each kernel needs executor objects of its own"
+            raise ConfigurationError(msg)
         # Threads of an earlier life, which still run a call, keep the queue that tells them to end.
         self._calls = SimpleQueue()
         self._started = True

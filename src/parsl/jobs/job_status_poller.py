@@ -98,15 +98,12 @@ class JobStatusPoller:
             self._thread.join(timeout)
 
     def _demand_of(self, executor: BlockProviderExecutor) -> Callable[[], None] | None:
-        """Return what to call when tasks were submitted: it wakes the poller if they are more than blocks can take."""
+        """Return what to call when tasks were submitted: it wakes the poller when they ask for more blocks."""
         if self._strategy.strategy is None:
             return None
 
         def demand() -> None:
-            provider = executor.provider
-            live = sum(not s.terminal for s in executor.status_facade.values())
-            slots = live * executor.workers_per_node * provider.nodes_per_block
-            if live < provider.max_blocks and executor.outstanding() > slots and not self._woken:
+            if not self._woken and self._strategy.wants_blocks(executor):
                 self.wake()
 
         return demand

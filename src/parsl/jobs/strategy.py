@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 from parsl.executors.status_handling import BlockProviderExecutor
-from parsl.jobs.states import JobState
 
 if TYPE_CHECKING:
     from parsl.executors.base import ParslExecutor
@@ -35,11 +34,10 @@ class View(NamedTuple):
     Attributes:
         tasks: tasks that have not ended.
         blocks: blocks that run or are asked for.
-        slots: workers that those blocks have or will have.
         slots_per_block: workers of one block, at least 1.
         min_blocks: fewest blocks.
         max_blocks: most blocks.
-        parallelism: workers wanted for each task, 0 to 1.
+        parallelism: workers wanted for each task, 0 to 1; with 0, one block for any number of tasks.
         idle: seconds without a task; 0 while there are some.
         max_idletime: seconds of idleness after which blocks are given back.
         scale_in_partly: whether blocks are given back while there still are tasks.
@@ -47,7 +45,6 @@ class View(NamedTuple):
 
     tasks: int
     blocks: int
-    slots: int
     slots_per_block: int
     min_blocks: int
     max_blocks: int
@@ -59,9 +56,10 @@ class View(NamedTuple):
 
 def decide(view: View) -> int:
     """Return how many blocks to ask for (positive) or to give back (negative)."""
-    wanted = math.ceil(view.tasks * view.parallelism / view.slots_per_block)
+    wanted = 0
     if view.tasks:
-        wanted = max(wanted, 1)
+        # The bound comes first, for a parallelism that has none.
+        wanted = max(1, math.ceil(min(view.tasks * view.parallelism / view.slots_per_block, view.max_blocks)))
     wanted = min(max(wanted, view.min_blocks), view.max_blocks)
     if wanted >= view.blocks:
         return wanted - view.blocks
@@ -101,38 +99,39 @@ class Strategy:
             if self.strategy is not None:
                 self._adjust(executor, state)
 
+    def wants_blocks(self, executor: BlockProviderExecutor) -> bool:
+        """Tell whether an executor would be given more blocks now; from any thread."""
+        return self.strategy is not None and decide(self._view(executor, idle=0.0)) > 0
+
     def _adjust(self, executor: BlockProviderExecutor, state: ExecutorState) -> None:
-        delta = decide(self._view(executor, state))
+        delta = decide(self._view(executor, self._idle(executor, state)))
         if delta > 0:
             executor.scale_out_facade(delta)
         elif delta < 0:
-            partly = self.strategy == "htex_auto_scale" and executor.outstanding() > 0
-            executor.scale_in_facade(-delta, self.max_idletime if partly else None)
+            # Only what is idle itself: a task may have come, or run, since the executor was looked at.
+            executor.scale_in_facade(-delta, self.max_idletime)
 
-    def _view(self, executor: BlockProviderExecutor, state: ExecutorState) -> View:
-        now = time.monotonic()
-        tasks = executor.outstanding()
-        if tasks:
+    @staticmethod
+    def _idle(executor: BlockProviderExecutor, state: ExecutorState) -> float:
+        if executor.outstanding():
             state["idle_since"] = None
-        elif state["idle_since"] is None:
-            state["idle_since"] = now
-        provider = executor.provider
-        live = [
-            s
-            for s in executor.status_facade.values()
-            if s.state in (JobState.PENDING, JobState.RUNNING, JobState.UNKNOWN, JobState.HELD)
-        ]
-        per_block = max(1, int(executor.workers_per_node * provider.nodes_per_block))
+            return 0.0
+        now = time.monotonic()
         since = state["idle_since"]
+        if since is None:
+            since = state["idle_since"] = now
+        return now - since
+
+    def _view(self, executor: BlockProviderExecutor, idle: float) -> View:
+        provider = executor.provider
         return View(
-            tasks=tasks,
-            blocks=len(live),
-            slots=len(live) * per_block,
-            slots_per_block=per_block,
+            tasks=executor.outstanding(),
+            blocks=sum(not status.terminal for status in executor.status_facade.values()),
+            slots_per_block=max(1, int(executor.workers_per_node * provider.nodes_per_block)),
             min_blocks=provider.min_blocks,
             max_blocks=provider.max_blocks,
             parallelism=provider.parallelism,
-            idle=0.0 if since is None else now - since,
+            idle=idle,
             max_idletime=self.max_idletime,
             scale_in_partly=self.strategy == "htex_auto_scale",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -14,8 +13,16 @@ from parsl.jobs.states import JobState, JobStatus
 from parsl.launchers.errors import BadLauncher
 from parsl.providers.base import ExecutionProvider, check_block_numbers
 from parsl.providers.commands import Answer, batched
-from parsl.providers.errors import SubmitException
-from parsl.providers.scripts import block_body, exit_code_in, render, safe_job_name, script_path, write_script
+from parsl.providers.errors import ScriptPathError, SubmitException
+from parsl.providers.scripts import (
+    CONTROL_CHARACTERS,
+    block_body,
+    exit_code_in,
+    new_script_path,
+    render,
+    safe_job_name,
+    write_script,
+)
 from parsl.providers.status_watch import JobWatch, SystemWatch
 from parsl.utils import execute_wait
 
@@ -58,9 +65,15 @@ class ClusterProvider(ExecutionProvider):
     unknown_job: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
     """What commands say, a line a job, of jobs that are not there or have ended: an answer and no failure."""
 
+    unknown_job_codes: ClassVar[frozenset[int]] = frozenset()
+    """Exit codes that say the same, of commands that say nothing."""
+
     status_polling_interval: int = 60
     status_batch_size: int = 100
     """Jobs to name in one command."""
+
+    longest_name: ClassVar[int] = 220
+    """Characters that a job's name may have."""
 
     clock: Callable[[], float] = staticmethod(time.monotonic)
 
@@ -198,7 +211,9 @@ class ClusterProvider(ExecutionProvider):
         if self.script_dir is None:
             message = "script_dir of the provider is not set; an executor sets it, or set it to a folder for scripts"
             raise SubmitException(job_name, message)
-        path = script_path(self.script_dir, job_name)
+        path = new_script_path(self.script_dir, job_name)
+        if CONTROL_CHARACTERS.search(path):
+            raise ScriptPathError(path, "batch systems take no line breaks and the like in names of folders")
         launch = self.launcher(command, tasks_per_node, self.nodes_per_block)
         name = self._unique_name(job_name)
         try:
@@ -243,7 +258,9 @@ class ClusterProvider(ExecutionProvider):
     # -- how they do it ------------------------------------------------------------------------------------------
 
     def _unique_name(self, job_name: str) -> str:
-        return f"{safe_job_name(job_name)}.{time.time_ns():x}"
+        name, stamp = safe_job_name(job_name), f"{time.time_ns():x}"
+        fits = len(name) + 1 + len(stamp) <= self.longest_name
+        return f"{name}.{stamp}" if fits else f"p{stamp[1 - self.longest_name :]}"
 
     def _write_scripts(self, name: str, path: str, tasks_per_node: int, launch: str) -> None:
         """Write all files of a block."""
@@ -262,6 +279,7 @@ class ClusterProvider(ExecutionProvider):
             "job_id": job_id,
             "job_name": name,
             "script_path": path,
+            "exit_code_path": f"{path}.exitcode",
             "job_stdout_path": status.stdout_path,
             "job_stderr_path": status.stderr_path,
             "status": status,
@@ -269,9 +287,11 @@ class ClusterProvider(ExecutionProvider):
 
     def _submit_error(self, job_name: str, name: str, answer: Answer) -> SubmitException:
         """Make the exception for a job that was not submitted, or may have been: then it is cancelled by its name."""
-        message = f"the command {answer.command!r} failed: {answer.words}"
+        message = f"this command failed: {answer.command}"
         if answer.code == 0:
-            message = f"there is no job id in what the command {answer.command!r} printed"
+            message = f"there is no job id in what this command printed: {answer.command}"
+        elif answer.code is None or answer.is_missing:
+            message += f": {answer.words}"
         cancel = self.cancel_name_command(name)
         if answer.code in {0, None} and cancel is not None:
             cancelled = self._call(cancel)
@@ -326,7 +346,7 @@ class ClusterProvider(ExecutionProvider):
     def _take_in(self, job_id: str, heard: JobStatus | None, *, in_trouble: bool) -> None:
         watch, now = self._watch(job_id), self.clock()
         complete = heard is not None and (not heard.terminal or heard.exit_code is not None)
-        left = None if complete else exit_code_in(self.resources[job_id].get("script_path"))
+        left = None if complete else exit_code_in(self.resources[job_id].get("exit_code_path"))
         if heard is not None:
             watch.on_heard(heard, left, self.label, now)
         elif not in_trouble:
@@ -366,10 +386,10 @@ class ClusterProvider(ExecutionProvider):
 
     def _is_answer(self, answer: Answer) -> bool:
         """Tell whether a command did its work, that is failed for no other reason than jobs that are not there."""
-        complaints = [line for line in answer.err.splitlines() if line.strip()]
-        return answer.code == 0 or (
-            answer.code is not None and bool(complaints) and all(map(self.unknown_job.search, complaints))
-        )
+        if answer.code in {0, None}:
+            return answer.code == 0
+        complaints = [line for line in (answer.err.strip() or answer.out).splitlines() if line.strip()]
+        return all(map(self.unknown_job.search, complaints)) if complaints else answer.code in self.unknown_job_codes
 
     def _cancel(self, job_ids: list[str]) -> list[str]:
         """End jobs; return those that could not be."""

@@ -30,14 +30,23 @@ class Answer(NamedTuple):
     err: str = ""
 
     @property
+    def program(self) -> str:
+        """The program that was to run."""
+        return self.command.split(maxsplit=1)[0]
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no such program."""
+        return self.code == 127 and shutil.which(self.program) is None
+
+    @property
     def words(self) -> str:
         """All of it for people, in one line."""
-        program = self.command.split(maxsplit=1)[0]
-        if self.code == 127 and shutil.which(program) is None:
-            return f"there is no command {program}: the batch system's commands have to be on PATH"
+        if self.is_missing:
+            return f"there is no command {self.program}: the batch system's commands have to be on PATH"
         said = " ".join((self.err.strip() or self.out.strip()).split())[-_WORDS_SHOWN:]
         ended = "" if self.code is None else f" (exit code {self.code})"
-        return f"{program}: {said or 'no word'}{ended}"
+        return f"{self.program}: {said or 'no word'}{ended}"
 
 
 def batched(iterable: Iterable[T], n: int, strict: bool = False) -> Iterator[tuple[T, ...]]:

@@ -7,14 +7,14 @@ import re
 import shlex
 import string
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from parsl.launchers.frame import script_dir_line
 from parsl.providers.errors import ScriptPathError
 
-__all__ = ["block_body", "exit_code_in", "render", "safe_job_name", "script_path", "write_script"]
+__all__ = ["block_body", "exit_code_in", "new_script_path", "render", "safe_job_name", "write_script"]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def safe_job_name(job_name: str) -> str:
@@ -30,21 +30,15 @@ def safe_job_name(job_name: str) -> str:
     return name if name[:1].isalpha() else f"p{name}"
 
 
-def script_path(script_dir: str | os.PathLike[str], job_name: str) -> str:
+def new_script_path(script_dir: str | os.PathLike[str], job_name: str) -> str:
     """Choose a path for a block's script that no other block of any process of this host has.
 
     Args:
         script_dir: Folder for scripts.
         job_name: Name of the job.
-
-    Raises:
-        ScriptPathError: The folder's name has line breaks or the like, which no batch system takes.
     """
-    folder = os.path.abspath(script_dir)
-    path = os.path.join(folder, f"{safe_job_name(job_name)}.{os.getpid()}.{time.time_ns()}.sh")
-    if _CONTROL.search(folder):
-        raise ScriptPathError(path, "the name of the folder has control characters in it")
-    return path
+    name = f"{safe_job_name(job_name)}.{os.getpid()}.{time.time_ns()}.sh"
+    return os.path.join(os.path.abspath(script_dir), name)
 
 
 def write_script(path: str, text: str) -> None:
@@ -66,7 +60,7 @@ def write_script(path: str, text: str) -> None:
         raise ScriptPathError(path, error) from error
 
 
-def render(template: str, values: Mapping[str, object]) -> str:
+def render(template: str, values: Mapping[str, object], quote: Callable[[str], str] = shlex.quote) -> str:
     """Fill a template for the options of a job.
 
     Each value is quoted if it has to be, so it stays one word whatever it is. A line with a value that is None or ""
@@ -75,6 +69,7 @@ def render(template: str, values: Mapping[str, object]) -> str:
     Args:
         template: Lines with `{name}` in them.
         values: The values by name.
+        quote: Quotes a value.
 
     Returns:
         The lines.
@@ -88,9 +83,9 @@ def render(template: str, values: Mapping[str, object]) -> str:
         if any(values[name] is None or values[name] == "" for name in names):
             continue
         for name in names:
-            if _CONTROL.search(str(values[name])):
+            if CONTROL_CHARACTERS.search(str(values[name])):
                 raise ValueError(f"{name} has control characters in it: {values[name]!r}")
-        lines.append(line.format_map({name: shlex.quote(str(values[name])) for name in names}))
+        lines.append(line.format_map({name: quote(str(values[name])) for name in names}))
     return "".join(lines)
 
 
@@ -115,7 +110,7 @@ def block_body(worker_init: str, launch: str, path: str) -> str:
 
 )
 _parsl_exit=$?
-echo "$_parsl_exit" > {shlex.quote(path)}.exitcode
+{{ echo "$_parsl_exit" > {shlex.quote(path)}.exitcode; }} 2>/dev/null
 exit "$_parsl_exit"
 """
 
@@ -124,7 +119,7 @@ def exit_code_in(path: str | None) -> int | None:
     """Read the exit code that a block's script left.
 
     Args:
-        path: Path of the script.
+        path: Path of the file with it, None for no such.
 
     Returns:
         The code, None if the script did not come to its end or what it wrote is not here yet.
@@ -132,7 +127,7 @@ def exit_code_in(path: str | None) -> int | None:
     if path is None:
         return None
     try:
-        with open(f"{path}.exitcode", encoding="ascii") as file:
+        with open(path, encoding="ascii") as file:
             text = file.read()
     except OSError:
         return None

@@ -53,7 +53,9 @@ class SystemWatch:
         self.words = words
         self._next_try = now + min(2.0 ** min(self.failures, 10), LONGEST_PAUSE)
         level = logging.WARNING if self.failures == PATIENCE else logging.DEBUG
-        logger.log(level, "Asking %s for the status of jobs failed %d times in a row: %s", self.name, self.failures, words)
+        logger.log(
+            level, "Asking %s for the status of jobs failed %d times in a row: %s", self.name, self.failures, words
+        )
 
     def on_success(self) -> None:
         """Note that it answered."""
@@ -116,7 +118,7 @@ class JobWatch:
         self._set(state, heard.message or _message_for(state, code), code)
 
     def on_silence(self, exit_code: int | None, system: str, now: float) -> None:
-        """Take in that the batch system answered, but not of this job.
+        """Take in that the batch system answered, but not of this job, or not how it ended.
 
         It may be too young to be known, or so old that it is forgotten; what its script left tells. If that tells
         nothing and the batch system insists, the job has been ended from outside.
@@ -135,9 +137,11 @@ class JobWatch:
             self._silent_since = now
         self._silent += 1
         if self._silent >= PATIENCE:
-            words = f"{system} knows no such job, and the job's script left no exit code"
+            words = f"{system} says nothing more of the job, and the job's script left no exit code"
             over = now - self._silent_since >= GRACE
-            self._set(JobState.FAILED if over else self.status.state, f"{words}: it was ended from outside" if over else words)
+            self._set(
+                JobState.FAILED if over else self.status.state, f"{words}: it was ended from outside" if over else words
+            )
 
     def on_trace(self, exit_code: int | None) -> bool:
         """Take in what the job's script left as its exit code; tell whether it did."""

@@ -105,7 +105,7 @@ def _packer_class() -> Any:
     """Make the pickler class; cloudpickle is imported at first use only."""
     import cloudpickle
 
-    class Packer(cloudpickle.Pickler):  # type: ignore[misc]
+    class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         def reducer_override(self, obj: Any) -> Any:
             kind = type(obj)
             if kind is FunctionType or issubclass(kind, type):
@@ -142,6 +142,8 @@ def importable(module: str) -> bool:
     parent = module.rpartition(".")[0]
     if parent and (parent not in sys.modules or not importable(parent)):
         return False
+    if parent and spec.name != module:
+        return importable(spec.name)  # os.path is such a name: importing its parent makes it
     path = getattr(sys.modules[parent], "__path__", None) if parent else None
     for finder in sys.meta_path:
         find_spec = getattr(finder, "find_spec", None)

@@ -104,7 +104,8 @@ class TaskQueue:
 def _priority(resources: dict[str, Any]) -> float:
     """Return the priority that a specification names; what cannot be compared (text, not a number) comes last."""
     priority = resources.get("priority")
-    return priority if isinstance(priority, (int, float)) and priority == priority else _LAST  # noqa: PLR0124
+    # What is not equal to itself is not a number.
+    return priority if isinstance(priority, (int, float)) and priority == priority else _LAST  # noqa: PLR0124 - see above
 
 
 class Broker:

@@ -171,7 +171,7 @@ class InterchangeClient:
 
     def _why_not(self, answer: str, errors_path: str) -> str:
         assert self.process is not None
-        self.process.wait()
+        self._wait_for_end(self.process)
         if answer.startswith("ERROR "):
             reason = answer[len("ERROR ") :]
         else:
@@ -201,15 +201,18 @@ class InterchangeClient:
             self._loop.call(self._disconnect)
         if self.process is not None:
             # It ends by the message, or at the latest by the end of the stream.
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                logger.warning(
-                    "The interchange of executor %s did not end within %g s and is killed", self._label, STOP_SECONDS
-                )
-                self.process.kill()
-                self.process.wait()
+            self._wait_for_end(self.process)
         self.store.close()
+
+    def _wait_for_end(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            logger.warning(
+                "The interchange of executor %s did not end within %g s and is killed", self._label, STOP_SECONDS
+            )
+            process.kill()
+            process.wait()
 
     def _disconnect(self) -> None:
         assert self._stream is not None
@@ -366,17 +369,23 @@ class InterchangeClient:
             logger.warning(
                 "A result for call %d of executor %s is dropped: no such call is open", result.id, self._label
             )
-            self.store.drop(result.payload)
+            self._drop(result.payload)
             return
         try:
             outcome = self._outcome(result, call)
         except Exception as e:  # noqa: BLE001 - what cannot be unpacked is the error of that one task
             outcome = Error(e)
         if result.payload.segment is not None:
-            self.store.drop(result.payload)
+            self._drop(result.payload)
         if self._arguments:
             self._forget_arguments(result.id)
         call.done(outcome)
+
+    def _drop(self, payload: Payload) -> None:
+        try:
+            self.store.drop(payload)
+        except (OSError, ValueError) as e:
+            logger.warning("Something of a result stays in the segment store: %s", e)
 
     def _outcome(self, result: Result, call: Call) -> Outcome:
         if result.status <= RAISED:
@@ -408,7 +417,8 @@ def _lost(result: Result, call: Call) -> WorkerLost | ManagerLost:
 def _note(exception: BaseException, text: str) -> None:
     # Python 3.10 has no notes; there the line can still be read in the attribute that later releases print.
     notes = getattr(exception, "__notes__", None)
-    exception.__notes__ = [*(notes or []), text]  # type: ignore[attr-defined]
+    # Not by plain assignment, which a frozen dataclass refuses.
+    BaseException.__setattr__(exception, "__notes__", [*(notes or []), text])
 
 
 def interchange_command() -> list[str]:

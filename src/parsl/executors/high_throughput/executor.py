@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -39,7 +40,10 @@ DEFAULT_LAUNCH_CMD = (
 )
 
 
-class HTEXFuture(Future):  # type: ignore[type-arg]
+_AFFINITIES = r"none|block|block-reverse|alternating|list:[0-9]+([,:-][0-9]+)*"
+
+
+class HTEXFuture(Future):  # type: ignore[type-arg]  # what it holds is not known
     """The future of a call submitted directly to the executor.
 
     Args:
@@ -78,7 +82,7 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         cores_per_worker: cores of each worker; may be a fraction, to have more workers than cores.
         mem_per_worker: gigabytes that each worker needs; None for no such limit.
         max_workers_per_node: most workers on a node; None for no bound but the other limits.
-        cpu_affinity: how workers are pinned to cores: 'none', 'block', 'block-reverse', 'alternating' or 'list:0,1:2,3'.
+        cpu_affinity: how workers are pinned to cores: 'none', 'block', 'block-reverse', 'alternating', 'list:0,1:2,3'.
         available_accelerators: names of the accelerators of a node, or how many there are; each worker gets one.
         prefetch_capacity: tasks that a node keeps in stock beyond what its workers run.
         heartbeat_threshold: seconds of silence after which the other side is lost; more than `heartbeat_period`.
@@ -195,6 +199,11 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
             "worker_port_range": self.worker_port_range is not None
             and not _is_port_range(self.worker_port_range)
             and "must be two ports, the second larger",
+            "worker_port": self.worker_port is not None
+            and not 0 < self.worker_port < 65536
+            and "must be a port, 1 to 65535",
+            "cpu_affinity": not re.fullmatch(_AFFINITIES, self.cpu_affinity)
+            and "must be 'none', 'block', 'block-reverse', 'alternating' or of the form 'list:0,1:2-3'",
         }
         for name, problem in problems.items():
             if problem:
@@ -223,12 +232,24 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         Raises:
             InterchangeStartError: when the interchange cannot start, for example for want of a free port.
         """
-        from parsl.executors.high_throughput.client import InterchangeClient, interchange_command
-        from parsl.executors.high_throughput.interchange_config import InterchangeConfig
-
         if self.loop is None:
             self.loop = self._own_loop = Loop(f"{self.label}-loop")
             self._own_loop.start()
+        # An earlier run with the same object may have ended in a bad state.
+        self._bad_state = None
+        self._blocks.clear()
+        try:
+            self._client = self._start_interchange(self.loop)
+            self.initialize_scaling()
+        except BaseException:
+            self.shutdown()
+            self._stop_own_loop()
+            raise
+
+    def _start_interchange(self, loop: Loop) -> InterchangeClient:
+        from parsl.executors.high_throughput.client import InterchangeClient, interchange_command
+        from parsl.executors.high_throughput.interchange_config import InterchangeConfig
+
         os.makedirs(self.logdir, exist_ok=True)
         if self.encrypted:
             from parsl.curvezmq import create_certificates
@@ -236,7 +257,7 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
             # An executor that is used without a kernel may find the certificates of an earlier run in its folder.
             taken = os.path.exists(os.path.join(self.logdir, "certificates"))
             self.cert_dir = create_certificates(tempfile.mkdtemp(dir=self.logdir) if taken else self.logdir)
-        client = InterchangeClient(self.loop, self.label, self.set_bad_state_and_fail_all, self._on_monitoring)
+        client = InterchangeClient(loop, self.label, self.set_bad_state_and_fail_all, self._on_monitoring)
         config = InterchangeConfig(
             client_path=client.path,
             manager_path=f"{client.store.folder}/managers",
@@ -256,11 +277,9 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
             )
         except BaseException:
             client.store.close()
-            self._stop_own_loop()
             raise
         client.after_flush = self._check_demand
-        self._client = client
-        self.initialize_scaling()
+        return client
 
     def initialize_scaling(self) -> None:
         """Compose the command that starts managers; the poller then asks for the first blocks."""
@@ -316,7 +335,8 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         if self._launch_template is None:
             self.initialize_scaling()
         assert self._launch_template is not None
-        return self._launch_template.format(block_id=block_id)
+        # Not by another format: what was put in may have braces of its own.
+        return self._launch_template.replace("{block_id}", block_id)
 
     def shutdown(self, timeout: float = 10.0) -> None:
         """End all blocks and the interchange; tasks that have not ended get ExecutorShutDownError.
@@ -351,7 +371,8 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         unknown = set(resource_specification) - {"priority"}
         if unknown:
             raise InvalidResourceSpecification(unknown, f"Executor {self.label} knows only 'priority'.")
-        if not isinstance(resource_specification["priority"], (int, float)):
+        priority = resource_specification["priority"]
+        if not isinstance(priority, (int, float)) or math.isnan(priority):
             raise InvalidResourceSpecification({"priority"}, "It must be a number; tasks with a lower one run first.")
 
     def launch(self, call: Call) -> None:

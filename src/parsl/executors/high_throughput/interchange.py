@@ -1,8 +1,8 @@
 """The interchange: the process between one executor and all its managers.
 
-It is the `Broker` on its connections: streams over file-system sockets in a private folder to the client and to managers
-of this node, a zmq socket over TCP to managers of other nodes. Its configuration comes on standard input; the end of
-the client's stream is the end of the client, and so its own.
+It is the `Broker` on its connections: streams over file-system sockets in a private folder to the client and to
+managers of this node, a zmq socket over TCP to managers of other nodes. Its configuration comes on standard input; the
+end of the client's stream is the end of the client, and so its own.
 """
 
 from __future__ import annotations
@@ -316,7 +316,7 @@ def _numeric(address: str | None) -> str:
 def _read_config() -> dict[str, Any]:
     size = LENGTH.unpack(sys.stdin.buffer.read(LENGTH.size))[0]
     # From the process that started this one, through a pipe that nobody else holds.
-    config: dict[str, Any] = pickle.loads(sys.stdin.buffer.read(size))  # noqa: S301
+    config: dict[str, Any] = pickle.loads(sys.stdin.buffer.read(size))  # noqa: S301 - see above
     return config
 
 

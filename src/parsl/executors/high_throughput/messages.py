@@ -314,7 +314,7 @@ class Codec(Generic[M]):
             msgspec.DecodeError: when it is none of this direction.
         """
         try:
-            return self._decoder.decode(data)  # type: ignore[no-any-return]
+            return self._decoder.decode(data)  # type: ignore[no-any-return]  # of the kinds that it was made for
         except (UnicodeDecodeError, RecursionError) as e:
             raise msgspec.DecodeError(f"{type(e).__name__}: {e}") from e
 

@@ -39,7 +39,7 @@ def probe_addresses(addresses: Sequence[str], port: int, timeout: float) -> str:
                     failures.update((key.data, "no answer") for key in selector.get_map().values())
                     break
                 for key, _ in ready:
-                    connection: socket.socket = key.fileobj  # type: ignore[assignment]
+                    connection: socket.socket = key.fileobj  # type: ignore[assignment]  # see `_begin`
                     problem = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                     if not problem:
                         return str(key.data)
@@ -48,7 +48,7 @@ def probe_addresses(addresses: Sequence[str], port: int, timeout: float) -> str:
                     connection.close()
         finally:
             for key in list(selector.get_map().values()):
-                key.fileobj.close()  # type: ignore[union-attr]
+                key.fileobj.close()  # type: ignore[union-attr]  # see `_begin`
     tried = "; ".join(f"{a}: {why}" for a, why in failures.items()) or "no addresses were given"
     msg = f"no route to the interchange on port {port} within {timeout:g} s ({tried})"
     raise UnreachableError(msg)

@@ -48,6 +48,8 @@ LARGEST_LETTER = 64 * 1024
 # Functions kept ready to be called.
 _KEPT_FUNCTIONS = 512
 
+_NO_BUFFERS: list[Any] = []
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -132,10 +134,7 @@ class Worker:
         return Result(task.id, status, payload, time.perf_counter() - started)
 
     def _open(self, task: Task) -> tuple[Callable[..., Any], Any, Any]:
-        if not task.payload.segment:
-            body, buffers = task.payload.body, ()
-        else:
-            body, buffers = self._store.open(task.payload)  # type: ignore[assignment]
+        body, buffers = self._store.open(task.payload) if task.payload.segment else (task.payload.body, _NO_BUFFERS)
         if not task.function:
             function, args, kwargs = facade.unpack_apply_message(body)
             return function, args, kwargs

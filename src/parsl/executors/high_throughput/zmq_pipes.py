@@ -47,7 +47,7 @@ class Pipe:
             logger.warning("A message of %d frames could not be sent: %s", len(frames), e)
             return False
         # zmq's descriptor tells of a change once, and sending may have used that up: see that the loop looks again.
-        if self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._loop.post(self._drain)
         return True
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
 from parsl.jobs.states import JobState, JobStatus
@@ -12,8 +11,9 @@ from parsl.launchers.errors import BadLauncher
 from parsl.launchers.frame import script_dir_line
 from parsl.launchers.launchers import SingleNodeLauncher
 from parsl.providers.base import ExecutionProvider, check_block_numbers
-from parsl.providers.errors import ScriptPathError, SubmitException
+from parsl.providers.errors import SubmitException
 from parsl.providers.local.block import Block, end_blocks
+from parsl.providers.scripts import new_script_path, write_script
 from parsl.representation import RepresentationMixin
 from parsl.validation import check_types
 
@@ -118,7 +118,8 @@ class LocalProvider(ExecutionProvider, RepresentationMixin):
         # SCRIPT_DIR is set last, as worker_init may use that name for its own ends; the empty line is for one that
         # ends in a backslash.
         text = f"#!/bin/bash\n{self.worker_init}\n\n{script_dir_line(script_dir)}{launch}\n"
-        script_path = _write_script(script_dir, job_name, text)
+        script_path = new_script_path(script_dir, job_name)
+        write_script(script_path, text)
         block = Block(job_name, script_path)
         job_id = pid = str(block.process.pid)
         if pid in self.resources:  # the system has begun to give out the same numbers again
@@ -181,21 +182,3 @@ class LocalProvider(ExecutionProvider, RepresentationMixin):
                 else:
                     self._running[job_id] = block
         return [job_id in self.resources and job_id not in self._running for job_id in job_ids]
-
-
-def _write_script(script_dir: str, job_name: str, text: str) -> str:
-    """Write a script that its owner alone can read: a command or worker_init may hold secrets.
-
-    Returns:
-        The path of the file, whose name was not there before.
-    """
-    name = job_name.replace(os.sep, "_")
-    path = os.path.join(script_dir, f"{name}.{os.getpid()}.{time.time_ns()}.sh")
-    try:
-        os.makedirs(script_dir, exist_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700)
-        with open(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-    except (OSError, ValueError) as error:
-        raise ScriptPathError(path, error) from error
-    return path

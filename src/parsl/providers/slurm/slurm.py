@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from parsl.errors import ConfigurationError
-from parsl.jobs.states import JobState, JobStatus
+from parsl.jobs.states import JobStatus
 from parsl.launchers.launchers import SingleNodeLauncher
 from parsl.providers.cluster_provider import ClusterProvider
-from parsl.providers.commands import batched, match_rows
+from parsl.providers.commands import batched
+from parsl.providers.slurm.answers import read_sacct, read_scontrol, read_squeue
 from parsl.representation import RepresentationMixin
 from parsl.validation import check_types
 
@@ -19,45 +20,6 @@ if TYPE_CHECKING:
     AnyLauncher = Callable[[str, int, int], str]
 
 __all__ = ["SlurmProvider", "batched"]
-
-STATES = {
-    "BOOT_FAIL": JobState.FAILED,
-    "CANCELLED": JobState.CANCELLED,
-    "COMPLETED": JobState.COMPLETED,
-    # The job's processes have ended or are ending, how is told later.
-    "COMPLETING": JobState.RUNNING,
-    "CONFIGURING": JobState.PENDING,
-    "DEADLINE": JobState.TIMEOUT,
-    "FAILED": JobState.FAILED,
-    "LAUNCH_FAILED": JobState.FAILED,
-    "NODE_FAIL": JobState.FAILED,
-    "OUT_OF_MEMORY": JobState.FAILED,
-    "PENDING": JobState.PENDING,
-    "POWER_UP_NODE": JobState.PENDING,
-    "PREEMPTED": JobState.CANCELLED,
-    "RECONFIG_FAIL": JobState.FAILED,
-    "REQUEUED": JobState.PENDING,
-    "REQUEUE_FED": JobState.PENDING,
-    "REQUEUE_HOLD": JobState.HELD,
-    "RESIZING": JobState.RUNNING,
-    "RESV_DEL_HOLD": JobState.HELD,
-    "REVOKED": JobState.CANCELLED,
-    "RUNNING": JobState.RUNNING,
-    "SIGNALING": JobState.RUNNING,
-    "SPECIAL_EXIT": JobState.HELD,
-    "STAGE_OUT": JobState.RUNNING,
-    "STOPPED": JobState.HELD,
-    "SUSPENDED": JobState.HELD,
-    "TIMEOUT": JobState.TIMEOUT,
-}
-"""Slurm's words for the state of a job."""
-
-_LIVING = re.compile(r"(?P<id>\d+(_\d+)?)\|(?P<state>[A-Z_]+)\|(?P<reason>.*)|(?P<other>CLUSTER: .*|\d+[^|]*\|.*)")
-_DEAD = re.compile(r"(?P<id>\d+(_\d+)?)\|(?P<state>[A-Z_]+)[^|]*\|(?P<code>\d+):(?P<signal>\d+)|(?P<other>\d+[^|]*\|.*)")
-_SHOWN = re.compile(
-    r"JobId=(?P<id>\d+) (?:ArrayJobId=(?P<array>\d+) ArrayTaskId=(?P<task>\d+) )?.*?\bJobState=(?P<state>[A-Z_]+)"
-    r" Reason=(?P<reason>\S+).*?\bExitCode=(?P<code>\d+):(?P<signal>\d+).*"
-)
 
 
 class SlurmProvider(ClusterProvider, RepresentationMixin):
@@ -152,7 +114,9 @@ class SlurmProvider(ClusterProvider, RepresentationMixin):
             cmd_timeout,
         )
         if status_batch_size < 1:
-            raise ConfigurationError(f"SlurmProvider: status_batch_size has to be at least 1, but is {status_batch_size}")
+            raise ConfigurationError(
+                f"SlurmProvider: status_batch_size has to be at least 1, but is {status_batch_size}"
+            )
         try:
             named = re.compile(regex_job_id).groupindex
         except re.error as error:
@@ -206,8 +170,7 @@ class SlurmProvider(ClusterProvider, RepresentationMixin):
 
     def parse_status(self, text: str) -> dict[str, JobStatus]:
         """Read what squeue printed."""
-        rows = [row for row in match_rows(_LIVING, text) if row["id"]]
-        return {row["id"]: _status("squeue", row["state"], row["reason"]) for row in rows}
+        return read_squeue(text)
 
     def history_command(self, job_ids: list[str]) -> str:
         """Call sacct."""
@@ -216,8 +179,7 @@ class SlurmProvider(ClusterProvider, RepresentationMixin):
 
     def parse_history(self, text: str) -> dict[str, JobStatus]:
         """Read what sacct printed."""
-        rows = [row for row in match_rows(_DEAD, text) if row["id"]]
-        return {row["id"]: _status("sacct", row["state"], "", (row["code"], row["signal"])) for row in rows}
+        return read_sacct(text)
 
     def _ask_history(self, job_ids: list[str]) -> tuple[dict[str, JobStatus], str | None]:
         found, trouble = super()._ask_history(job_ids)
@@ -225,17 +187,9 @@ class SlurmProvider(ClusterProvider, RepresentationMixin):
             return found, None
         # No accounts are kept here, or the accounting is down: the controller remembers for some minutes.
         command = "; ".join(f"scontrol{self._clusters} --oneliner show job {job_id}" for job_id in job_ids)
-        shown, shown_trouble = self._ask(command, self._parse_shown)
+        shown, shown_trouble = self._ask(command, read_scontrol)
         without_accounts = "accounting storage is disabled" in trouble
         return shown, shown_trouble if without_accounts else trouble
-
-    def _parse_shown(self, text: str) -> dict[str, JobStatus]:
-        return {
-            f"{row['array']}_{row['task']}" if row["array"] else row["id"]: _status(
-                "scontrol", row["state"], row["reason"], (row["code"], row["signal"])
-            )
-            for row in match_rows(_SHOWN, text)
-        }
 
     def cancel_command(self, job_ids: list[str]) -> str:
         """Call scancel."""
@@ -248,29 +202,3 @@ class SlurmProvider(ClusterProvider, RepresentationMixin):
     @property
     def _clusters(self) -> str:
         return f" --clusters={shlex.quote(self.clusters)}" if self.clusters else ""
-
-
-def _status(command: str, word: str, reason: str, ended: tuple[str, str] | None = None) -> JobStatus:
-    """Make a status of Slurm's words.
-
-    Args:
-        command: Who said it.
-        word: The state.
-        reason: Why it is in that state; "None" or "" for no reason.
-        ended: Exit code and signal.
-    """
-    state = STATES.get(word, JobState.UNKNOWN)
-    message = None if reason in {"", "None"} else f"Slurm's reason: {reason}"
-    if state is JobState.UNKNOWN:
-        return JobStatus(state, f"{command} says {word}")
-    if state is JobState.PENDING and "Held" in reason:
-        state = JobState.HELD
-    elif state is JobState.FAILED and word != "FAILED":
-        message = f"Slurm's state: {word}"
-    exit_code = None
-    if ended is not None and state in {JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.CANCELLED}:
-        code, signal = map(int, ended)
-        exit_code = code or (128 + signal if signal else None)
-        if state is JobState.COMPLETED:
-            exit_code = exit_code or 0
-    return JobStatus(state, message, exit_code)

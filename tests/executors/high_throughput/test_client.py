@@ -1,0 +1,278 @@
+"""The submitting side with a real interchange: its start, its end, and answers that nobody expects."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from parsl.executors.base import FutureCall
+from parsl.executors.errors import ExecutorShutDownError
+from parsl.executors.high_throughput import client as client_module
+from parsl.executors.high_throughput import messages
+from parsl.executors.high_throughput.client import InterchangeClient, InterchangeStartError
+from parsl.executors.high_throughput.errors import (
+    CommandClientBadError,
+    CommandClientTimeoutError,
+    InterchangeLost,
+    VersionMismatch,
+)
+from parsl.executors.high_throughput.messages import DONE, Payload, Result, Results, Segment, Trouble
+from parsl.loop import Loop
+from parsl.serialize import facade
+from tests.live import pilot
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Make executors that are used without a kernel, and end them."""
+    executors = []
+
+    def make(**options):
+        executor = pilot.htex(**{"provider": pilot.provider(init_blocks=0), **options})
+        executor.run_dir = str(tmp_path)
+        executors.append(executor)
+        return executor
+
+    yield make
+    for executor in executors:
+        executor.shutdown()
+
+
+@pytest.fixture
+def executor(make):
+    executor = make()
+    executor.start()
+    return executor
+
+
+def receive(executor, message) -> None:
+    """Have the client take a message as if it came from the interchange."""
+    data = messages.Codec(type(message)).encode(message)
+    executor.loop.call(executor._client._received, memoryview(data))
+
+
+# -- the start ---------------------------------------------------------------------------------------------------------
+
+PYTHON = sys.executable
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["/no/such/program"], "/no/such/program"),
+        ([PYTHON, "-c", "raise SystemExit('out of order')"], "out of order"),
+        ([PYTHON, "-c", "print('ERROR a reason of its own')"], "a reason of its own"),
+        ([PYTHON, "-c", "print('hello')"], "exit code 0"),
+        ([PYTHON, "-c", "import os; os.kill(os.getpid(), 9)"], "exit code -9"),
+        ([PYTHON, "-m", "no_such_module"], "no_such_module"),
+    ],
+)
+def test_an_interchange_that_does_not_start_says_why(make, command, told):
+    executor = make(interchange_launch_cmd=command)
+    with pytest.raises(InterchangeStartError, match="executor htex") as error:
+        executor.start()
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("does", ["pass", "import sys; sys.stdout.close()", "print('REA', end='', flush=True)"])
+def test_an_interchange_that_says_nothing_is_not_waited_for_for_ever(make, monkeypatch, does):
+    monkeypatch.setattr(client_module, "START_SECONDS", 0.5)
+    monkeypatch.setattr(client_module, "STOP_SECONDS", 0.5)
+    executor = make(interchange_launch_cmd=[PYTHON, "-c", f"import time; {does}; time.sleep(600)"])
+    began = time.monotonic()
+    with pytest.raises(InterchangeStartError):
+        executor.start()
+    assert time.monotonic() - began < 10
+    # It can be tried again.
+    executor.interchange_launch_cmd = None
+    executor.start()
+    assert executor.connected_managers() == []
+
+
+def test_a_run_folder_that_cannot_be_written_is_told(make, tmp_path):
+    (tmp_path / "file").write_text("")
+    executor = make()
+    executor.run_dir = str(tmp_path / "file")
+    with pytest.raises(OSError, match="file"):
+        executor.start()
+
+
+def test_a_configuration_that_cannot_be_read_there_is_told(make):
+    selector = pilot.htex().manager_selector
+    selector.broken = Unreadable()
+    try:
+        with pytest.raises(InterchangeStartError, match="cannot be read"):
+            make(manager_selector=selector).start()
+    finally:
+        del selector.broken
+
+
+class Unreadable:
+    def __reduce__(self):
+        return fail, ()
+
+
+def fail():
+    raise RuntimeError("cannot be read")
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------
+
+
+def test_questions_are_answered(executor):
+    run = executor._client.commands.run
+    assert run("MANAGERS") == []
+    assert run("WORKERS") == 0
+    assert run("CONNECTED_BLOCKS") == []
+    assert run("HOLD_WORKER;nobody") is False
+    assert run("NO_SUCH_QUESTION") is None
+    executor.submit(int, {})
+    assert run("OUTSTANDING_C") == 1
+
+
+def test_a_question_to_a_frozen_interchange_times_out_and_a_later_one_is_answered(executor):
+    interchange = pilot.interchange_of(executor)
+    pilot.kill(interchange, signal.SIGSTOP)
+    try:
+        with pytest.raises(CommandClientTimeoutError):
+            executor._client.commands.run("MANAGERS", timeout_s=0.2)
+    finally:
+        pilot.kill(interchange, signal.SIGCONT)
+    assert executor._client.commands.run("MANAGERS") == []
+
+
+def test_a_question_that_is_open_at_the_end_is_answered_too(executor):
+    client, answers = executor._client, []
+    pilot.kill(pilot.interchange_of(executor), signal.SIGSTOP)
+    executor.loop.call(client.commands.ask, "MANAGERS", answers.append)
+    pilot.kill(pilot.interchange_of(executor))
+    pilot.wait_for(lambda: answers)
+    assert isinstance(answers[0], CommandClientBadError)
+    assert isinstance(executor.executor_exception, InterchangeLost)
+
+
+# -- answers that nobody expects ---------------------------------------------------------------------------------------
+
+
+def done(number: int, value: object) -> Result:
+    return Result(number, DONE, Payload(facade.pack_result(value)[0]))
+
+
+def test_each_call_ends_once_and_a_result_for_none_is_dropped(executor):
+    first, second = executor.submit(int, {}), executor.submit(int, {})
+    receive(executor, Results([done(1, "one"), done(1, "again"), done(99, "nobody's")]))
+    receive(executor, Results([done(2, "two"), done(0, "nobody's")]))
+    assert (first.result(pilot.SOON), second.result(pilot.SOON)) == ("one", "two")
+    assert executor.outstanding() == 0
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        Payload(b""),
+        Payload(b"garbage"),
+        Payload(b"no.such.module Serializer\nx"),
+        Payload(b"", Segment("not-there", [5], [False])),
+        Payload(b"", Segment("../../etc/passwd", [5], [False])),
+        Payload(b"", Segment("token", [10**6], [True])),
+    ],
+)
+@pytest.mark.parametrize("status", [DONE, messages.RAISED, messages.WORKER_LOST])
+def test_a_result_that_cannot_be_read_is_that_calls_error(executor, payload, status):
+    bad, good = executor.submit(int, {}), executor.submit(int, {})
+    receive(executor, Results([Result(1, status, payload), done(2, "good")]))
+    assert bad.exception(pilot.SOON) is not None
+    assert good.result(pilot.SOON) == "good"
+
+
+def test_what_is_no_message_is_passed_over(executor):
+    future = executor.submit(int, {})
+    for data in (b"", b"garbage", b"{}", b"\x92\x07"):
+        with contextlib.suppress(Exception):
+            executor.loop.call(executor._client._received, memoryview(data))
+    receive(executor, Results([done(1, "one")]))
+    assert future.result(pilot.SOON) == "one"
+
+
+def test_a_future_that_its_holder_has_cancelled_takes_no_result(executor):
+    future = executor.submit(int, {})
+    assert future.cancel()
+    receive(executor, Results([done(1, "late")]))
+    assert future.cancelled()
+    assert executor.outstanding() == 0
+
+
+def test_a_version_that_does_not_fit_fails_all_calls(executor):
+    future = executor.submit(int, {})
+    receive(executor, Trouble("version", "ours 1; theirs 2"))
+    error = future.exception(pilot.SOON)
+    assert isinstance(error.__cause__, VersionMismatch)
+    assert (error.__cause__.interchange_version, error.__cause__.manager_version) == ("ours 1", "theirs 2")
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+
+
+def test_at_the_end_open_calls_fail_and_nothing_stays(executor):
+    futures = [executor.submit(len, {}, bytes(10**6)) for _ in range(5)]
+    process, folder = pilot.interchange_of(executor), executor._client.store.folder
+    executor.shutdown()
+    assert all(isinstance(f.exception(pilot.SOON), ExecutorShutDownError) for f in futures)
+    assert not pilot.still_there([process], 5)
+    assert not os.path.exists(folder)
+    executor.shutdown()
+
+
+def test_an_interchange_that_does_not_end_is_killed(executor, monkeypatch):
+    monkeypatch.setattr(client_module, "STOP_SECONDS", 0.3)
+    process = pilot.interchange_of(executor)
+    pilot.kill(process, signal.SIGSTOP)
+    executor.shutdown()
+    assert not pilot.still_there([process], 1)
+
+
+def test_an_interchange_told_to_end_by_others_is_missed(executor):
+    future = executor.submit(int, {})
+    pilot.kill(pilot.interchange_of(executor), signal.SIGTERM)
+    assert isinstance(future.exception(pilot.SOON).__cause__, InterchangeLost)
+
+
+def test_a_client_by_itself(tmp_path):
+    """As the executor uses it: `start` and `shutdown` from any thread, all else on the loop."""
+    lost = []
+    loop = Loop("test")
+    loop.start()
+    client = InterchangeClient(loop, "alone", lost.append, lost.append)
+    call = FutureCall(int, (), {}, {}, Future())
+    with pytest.raises(InterchangeStartError, match="alone"):
+        client.start(["/no/such/program"], _config(client, tmp_path), pilot.htex().manager_selector, False)
+    client.shutdown()
+    loop.call(client.fail_all, KeyError("end"))
+    loop.stop()
+    loop.join()
+    assert not lost
+    assert not call.future.done()
+
+
+def _config(client, folder):
+    from parsl.executors.high_throughput.interchange_config import InterchangeConfig
+
+    return InterchangeConfig(
+        client_path=client.path,
+        manager_path=f"{client.store.folder}/managers",
+        address="127.0.0.1",
+        port=None,
+        port_range=(54000, 55000),
+        ipv6=False,
+        cert_dir=None,
+        segments=client.store.folder,
+        sys_path=[],
+        heartbeat_threshold=60,
+        logdir=str(folder),
+    )
