@@ -136,7 +136,7 @@ class Config(RepresentationMixin, UsageInformation):
             "strategy_period": 0,
             "max_idletime": 0,
         }.items():
-            if getattr(self, name) < least:
+            if not getattr(self, name) >= least:  # so that nan is refused as well
                 msg = f"Config: parameter {name!r} must be at least {least}, but got {getattr(self, name)!r}"
                 raise ConfigurationError(msg)
         if self.memoizer is not None and (self.checkpoint_files or self.checkpoint_mode or self.checkpoint_period):

@@ -143,6 +143,24 @@ def test_a_task_submitted_just_when_the_kernel_ends_fails(tmp_path: Path, monkey
         assert isinstance(double(1).exception(timeout=SOON), DataFlowException)
 
 
+def test_a_call_that_begins_during_the_cleanup_has_its_own_arguments(tmp_path: Path) -> None:
+    """It can't be called back any more, so it must at least not run with others."""
+    seen: list[Any] = []
+
+    class Late(ThreadPoolExecutor):
+        def launch(self, call: Any) -> None:
+            self.call = call
+
+        def shutdown(self, block: bool = True) -> None:
+            seen.append(self.call.func(*self.call.args, **self.call.kwargs))
+            super().shutdown(block)
+
+    with loaded(tmp_path, executors=[Late(label="late")]):
+        future = python_app(lambda *args, **kwargs: (args, kwargs))(1, two=2)
+    assert isinstance(future.exception(timeout=0), DataFlowException)
+    assert seen == [((1,), {"two": 2})]
+
+
 def test_a_task_may_end_the_kernel(tmp_path: Path) -> None:
     with loaded(tmp_path) as kernel:
         ended = threading.Event()

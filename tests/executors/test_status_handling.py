@@ -162,6 +162,19 @@ def test_a_poll_while_a_block_is_given_back_sees_no_failure(provider, tmp_path):
     assert executor.states() == {"0": JobState.SCALED_IN}
 
 
+def test_an_answer_that_was_on_its_way_does_not_bring_a_block_back(executor, provider):
+    executor.scale_out_facade(1)
+    provider.states["job-1"] = JobStatus(JobState.RUNNING)
+    provider.answering.clear()
+    thread = threading.Thread(target=executor.poll_facade)
+    thread.start()
+    assert provider.asked.wait(SECONDS)
+    assert executor.scale_in_facade(1) == ["0"]
+    provider.answering.set()
+    thread.join(SECONDS)
+    assert executor.states() == {"0": JobState.SCALED_IN}
+
+
 # -- polling -----------------------------------------------------------------------------------------------------------
 
 

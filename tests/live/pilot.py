@@ -102,6 +102,8 @@ def still_there(processes: Iterable[psutil.Process], seconds: float) -> list[psu
 
 
 def _ends(process: psutil.Process, deadline: float) -> bool:
+    if not hasattr(os, "pidfd_open"):
+        return not psutil.wait_procs([process], timeout=max(0.0, deadline - time.monotonic()))[1]
     try:
         fd = os.pidfd_open(process.pid)
     except ProcessLookupError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from concurrent.futures import wait
 
@@ -240,6 +241,20 @@ def test_without_its_interchange_the_executor_fails_all_tasks_within_seconds(dfk
     with pytest.raises(CommandClientBadError):
         executor.connected_managers()
     assert not pilot.still_there([manager, *workers], 5)
+
+
+def test_the_last_words_of_an_interchange_are_told(tmp_path):
+    wrapper = tmp_path / "frail.py"
+    wrapper.write_text(
+        "import signal, sys\nfrom parsl.executors.high_throughput import interchange\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: sys.exit('out of memory, perhaps'))\ninterchange.main()\n"
+    )
+    executor = pilot.htex(interchange_launch_cmd=[sys.executable, str(wrapper)])
+    with pilot.kernel(tmp_path, executor) as kernel:
+        pilot.kill(pilot.interchange_of(executor), signal.SIGUSR1)
+        error = kernel.submit(time.sleep, (600,)).exception(pilot.SOON)
+        assert isinstance(error, BadStateException)
+        assert "exit code 1, and said:\nout of memory, perhaps" in str(error)
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------

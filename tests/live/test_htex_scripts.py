@@ -223,6 +223,7 @@ RUNNING = """
         open(path + str(os.getpid()), "w").close()
         time.sleep(600)
 
+    {first}
     dfk = parsl.load(config)
     future = wait(os.path.join({folder!r}, "started-"))
     while not any(n.startswith("started-") for n in os.listdir({folder!r})):
@@ -232,9 +233,9 @@ RUNNING = """
 """
 
 
-def started(tmp_path, script, then: str) -> tuple[subprocess.Popen, str]:
+def started(tmp_path, script, then: str, first: str = "") -> tuple[subprocess.Popen, str]:
     """Start a script whose task runs; return its process and the folder of its segments."""
-    path = script(RUNNING.replace("{folder!r}", repr(str(tmp_path))).replace("{then}", then))
+    path = script(RUNNING.replace("{folder!r}", repr(str(tmp_path))).replace("{then}", then).replace("{first}", first))
     process = subprocess.Popen(
         [sys.executable, path],
         stdout=subprocess.PIPE,
@@ -247,9 +248,17 @@ def started(tmp_path, script, then: str) -> tuple[subprocess.Popen, str]:
     return process, process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_nothing_outlives_a_script_that_is_killed(tmp_path, script, number):
-    process, store = started(tmp_path, script, "future.result()")
+@pytest.mark.parametrize(
+    ("number", "first"),
+    [
+        (signal.SIGKILL, ""),
+        (signal.SIGTERM, ""),
+        (signal.SIGKILL, f"htex.launch_cmd = {pilot.OVER_TCP!r}"),
+    ],
+    ids=["killed", "terminated", "killed, with nodes elsewhere"],
+)
+def test_nothing_outlives_a_script_that_is_killed(tmp_path, script, number, first):
+    process, store = started(tmp_path, script, "future.result()", first)
     with process:
         processes = children_of(process.pid)
         assert len(processes) >= 5

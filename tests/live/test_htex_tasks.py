@@ -17,6 +17,7 @@ from concurrent.futures import CancelledError
 import psutil
 import pytest
 
+import parsl
 from parsl.app.app import bash_app, join_app, python_app
 from parsl.app.errors import AppTimeout, BashExitFailure, MissingOutputs
 from parsl.data_provider.files import File
@@ -116,6 +117,30 @@ def test_futures_in_default_arguments_are_waited_for(dfk):
     assert check().exception(pilot.SOON).exitcode == 3
 
 
+class Stubborn:
+    """Refuses to be compared, as tables and arrays do."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __eq__(self, other):
+        raise ValueError("the truth value is ambiguous")
+
+    __hash__ = None
+
+    def __bool__(self):
+        raise ValueError("the truth value is ambiguous")
+
+
+def test_an_object_that_refuses_to_be_compared_passes_as_argument_default_and_result(dfk):
+    @python_app(data_flow_kernel=dfk)
+    def add(a, b=Stubborn(2), *, inputs=()):  # noqa: B008
+        return [Stubborn(a.value + b.value + inputs[0].value), {"k": a}]
+
+    first, second = add(Stubborn(1), inputs=[Stubborn(4)]).result(pilot.SOON)
+    assert (first.value, second["k"].value) == (7, 1)
+
+
 def test_the_workers_know_who_they_are(dfk, executor):
     @python_app(data_flow_kernel=dfk)
     def me():
@@ -167,6 +192,19 @@ def test_standard_streams_go_to_files(dfk, tmp_path):
     assert say("blue", stdout=out, stderr=(str(err), "w")).result(pilot.SOON) == 0
     assert out.read_text() == "red\nblue\n"
     assert err.read_text() == "not blue\n"
+
+
+def test_a_name_for_the_log_is_found_for_each_task(dfk):
+    @bash_app(data_flow_kernel=dfk)
+    def say(word, stdout=parsl.AUTO_LOGNAME):
+        return f"echo {word}"
+
+    futures = [say(word) for word in ("one", "two")]
+    assert [f.result(pilot.SOON) for f in futures] == [0, 0]
+    for future, word in zip(futures, ("one", "two"), strict=True):
+        assert os.path.basename(future.stdout) == f"task_{future.tid:04d}_say.stdout"
+        with open(future.stdout) as file:
+            assert file.read() == f"{word}\n"
 
 
 def test_files_go_in_and_come_out(dfk, tmp_path):

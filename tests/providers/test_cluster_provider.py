@@ -102,7 +102,7 @@ def test_what_the_batch_system_says_of_a_refused_job_is_in_the_exception(provide
     error = pickle.loads(pickle.dumps(caught.value))
     assert (error.job_name, error.retcode) == ("block", 1)
     assert "invalid partition specified: nosuch" in error.stderr
-    for part in ("block", "sbatch /", "exit code 1", "invalid partition specified: nosuch"):
+    for part in ("block", "sbatch --output=", "exit code 1", "invalid partition specified: nosuch"):
         assert part in str(error)
     assert provider.resources == {}
     assert not [cmd for cmd in provider.execute_wait.asked if "scancel" in cmd]
@@ -111,7 +111,7 @@ def test_what_the_batch_system_says_of_a_refused_job_is_in_the_exception(provide
 def test_a_missing_command_is_named(provider, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     del provider.execute_wait
-    with pytest.raises(SubmitException, match="there is no command sbatch.*PATH") as caught:
+    with pytest.raises(SubmitException, match=r"there is no command sbatch.*PATH") as caught:
         provider.submit("true", 1)
     assert caught.value.retcode == 127
 
@@ -119,7 +119,7 @@ def test_a_missing_command_is_named(provider, monkeypatch, tmp_path):
 @pytest.mark.parametrize("sbatch", [TIMEOUT, (0, "Thank you for computing with us", "")])
 def test_a_job_that_may_be_there_is_cancelled_by_its_name(provider, sbatch):
     answer(provider, sbatch=sbatch)
-    with pytest.raises(SubmitException, match="no answer within 10 s|no job id in what"):
+    with pytest.raises(SubmitException, match=r"no answer within 10 s|no job id in what"):
         provider.submit("true", 1, "block")
     assert "scancel --name=block." in provider.execute_wait.asked[-1]
 
@@ -392,7 +392,7 @@ def test_commands_run_without_shell_injection_by_the_path(provider, tmp_path):
     provider.script_dir = str(tmp_path / "a 'b' $(touch pwned) ; `touch pwned`")
     (tmp_path / "bin").mkdir()
     fake = tmp_path / "bin" / "sbatch"
-    fake.write_text('#!/bin/bash\n[ -x "$1" ] && echo "Submitted batch job 5"\n')
+    fake.write_text('#!/bin/bash\n[ -x "${@: -1}" ] && echo "Submitted batch job 5"\n')
     fake.chmod(0o755)
     del provider.execute_wait
     before = os.environ["PATH"]

@@ -81,7 +81,8 @@ def test_a_master_that_is_down_is_trouble(provider):
 
 def test_a_dead_job_is_asked_for_at_qacct(provider):
     job_id = provider.submit("true", 1)
-    text = recorded("gridengine-8.1.9/qacct")[1].replace("jobnumber    24 ", "jobnumber    29 ")
+    failed = list(provider.parse_history(recorded("gridengine-8.1.9/qacct")[1]))[1]
+    text = recorded("gridengine-8.1.9/qacct")[1].replace(f"jobnumber    {failed} ", "jobnumber    29 ")
     provider.execute_wait.answers["for"] = (1, text, "error: job id 99999 not found\n")
     (status,) = provider.status([job_id])
     assert (status.state, status.exit_code) == (JobState.FAILED, 7)

@@ -33,7 +33,7 @@ def test_the_job_id_is_found_among_banners():
 
 
 def test_status():
-    text = "1     RUN   -\n2     PEND  -\n3     DONE  -\n4     EXIT  7\n5     EXIT  140\n6     PSUSP -\n7 UNKWN -\n8 EXIT -\n"
+    text = "1     RUN   -\n2 PEND  -\n3 DONE  -\n4 EXIT  7\n5     EXIT  140\n6 PSUSP -\n7 UNKWN -\n8 EXIT -\n"
     found = LSFProvider().parse_status(text)
     assert list(states(found).values()) == [
         "RUNNING",

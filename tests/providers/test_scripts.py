@@ -45,7 +45,7 @@ def test_a_script_is_its_owners_alone_and_never_overwritten(tmp_path):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ScriptPathError, match="file/a.sh"):
+    with pytest.raises(ScriptPathError, match=r"file/a\.sh"):
         write_script(str(tmp_path / "file" / "a.sh"), "x")
 
 

@@ -25,7 +25,7 @@ def make(tmp_path, **options):
 def options_of(provider):
     lines = script_of(provider, provider.submit("true", 1, "block")).splitlines()
     options = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")]
-    return [option for option in options if not option.startswith(("--job-name=block.", "--output=", "--error="))]
+    return [option for option in options if not option.startswith("--job-name=block.")]
 
 
 @pytest.mark.parametrize("name", ["sbatch", "sbatch-clusters"])
@@ -86,7 +86,7 @@ def test_scontrol():
     _, out, _ = recorded("slurm-22.05/scontrol")
     found = list(read_scontrol(out).items())
     assert [status.state.name for _, status in found] == ["FAILED", "FAILED", "CANCELLED"]
-    assert [status.exit_code for _, status in found] == [7, 1, None]
+    assert [status.exit_code for _, status in found] == [7, 1, 143]
     assert found[1][0].endswith("_1")
 
 
@@ -160,8 +160,9 @@ def test_all_options(tmp_path):
 
 def test_a_percent_sign_in_the_path_is_no_pattern(tmp_path):
     provider = make(tmp_path / "100%j")
-    text = script_of(provider, provider.submit("true", 1))
-    assert "/100%%j/" in next(line for line in text.splitlines() if "--output" in line)
+    path = provider.resources[provider.submit("true", 1)]["script_path"]
+    doubled = path.replace("%", "%%")
+    assert provider.execute_wait.asked[0] == f"sbatch --output={doubled}.stdout --error={doubled}.stderr {path}"
 
 
 def test_the_exit_code_comes_from_sacct(tmp_path):
@@ -235,3 +236,61 @@ def test_a_partition_that_does_not_exist(tmp_path):
 
 def test_batched_is_where_it_was():
     assert list(batched([1, 2, 3], 2)) == [(1, 2), (3,)]
+
+
+def test_many_blocks_are_one_job_array(tmp_path):
+    provider = make(tmp_path)
+    job_ids = provider.submit_many([f"echo {n}" for n in range(100)], 1, [f"block-{n}" for n in range(100)])
+    assert job_ids == [f"41_{n}" for n in range(100)]
+    assert len(provider.execute_wait.asked) == 1
+    assert "--array=0-99 " in provider.execute_wait.asked[0]
+    record = provider.resources["41_7"]
+    assert "echo 7" in script_of(provider, "41_7")
+    array = record["script_path"].removesuffix(".7")
+    assert record["job_stdout_path"] == f"{array}.7.stdout"
+    assert record["exit_code_path"] == f"{array}.7.exitcode"
+    provider.execute_wait.answers["squeue"] = (0, "41_0|RUNNING|None\n41_7|PENDING|Resources\n", "")
+    assert [s.state.name for s in provider.status(["41_7", "41_0"])] == ["PENDING", "RUNNING"]
+    assert provider.cancel(["41_7", "41_0"]) == [True, True]
+    assert provider.execute_wait.asked[-1] == "scancel 41_7 41_0"
+
+
+def test_an_array_that_is_refused_is_one_error(tmp_path):
+    provider = make(tmp_path)
+    provider.execute_wait.answers["sbatch"] = recorded("slurm-22.05/sbatch-unknown-partition")
+    with pytest.raises(SubmitException, match="Invalid partition"):
+        provider.submit_many(["true", "true"], 1)
+    assert len(provider.execute_wait.asked) == 1
+    assert provider.resources == {}
+
+
+def test_where_arrays_are_refused_blocks_are_submitted_one_by_one(tmp_path):
+    provider = make(tmp_path)
+    refused = (1, "", "sbatch: error: Batch job submission failed: Invalid job array specification")
+    accepted = [(0, f"Submitted batch job {n}\n", "") for n in (1, 2)]
+    provider.execute_wait.answers["sbatch"] = [refused, *accepted]
+    assert provider.blocks_per_submission > 1
+    assert provider.submit_many(["true", "true"], 1) == ["1", "2"]
+    assert provider.blocks_per_submission == 1
+
+
+def test_one_by_one_is_all_or_nothing(tmp_path):
+    provider = make(tmp_path)
+    provider.array_index = None
+    provider.execute_wait.answers["sbatch"] = [(0, "Submitted batch job 1\n", ""), (1, "", "full")]
+    with pytest.raises(SubmitException, match="full"):
+        provider.submit_many(["true", "true"], 1)
+    assert provider.execute_wait.asked[-1] == "scancel 1"
+
+
+def test_who_replaces_submit_gets_all_blocks(tmp_path):
+    provider = make(tmp_path)
+    provider.submit = lambda command, tasks_per_node, job_name: f"my {command}"
+    assert provider.blocks_per_submission == 1
+    assert provider.submit_many(["a", "b"], 1) == ["my a", "my b"]
+
+
+def test_one_block_is_no_array(tmp_path):
+    provider = make(tmp_path)
+    assert provider.submit_many(["true"], 1) == ["41"]
+    assert provider.submit_many([], 1) == []

@@ -60,8 +60,8 @@ def test_what_the_job_prints_goes_beside_the_script(provider):
 
 def test_recorded_status():
     found = TorqueProvider().parse_status(recorded("torque-slurm-22.05/qstat")[1])
-    # The one that has ended is left out, for nothing tells how.
-    assert sorted(states(found).values()) == ["PENDING", "RUNNING"]
+    # Nothing tells how the one that has ended did.
+    assert sorted(states(found).values()) == ["MISSING", "PENDING", "RUNNING"]
 
 
 def test_recorded_status_of_openpbs():
@@ -93,7 +93,7 @@ def test_a_job_ended_by_qdel_was_cancelled_whatever_its_exit_code():
 
 
 def test_no_exit_status_is_no_success():
-    assert pbs_status("C", {}) is None
+    assert pbs_status("C", {}).state is JobState.MISSING
 
 
 def test_a_text_about_nothing_is_refused():
@@ -127,4 +127,16 @@ def test_an_unknown_job_is_an_answer(provider, name):
     for _ in range(3):
         provider.now += 40
         provider.status([job_id])
+    assert provider.status([job_id])[0].state is JobState.FAILED
+
+
+def test_a_job_that_ended_without_a_word_has_failed_unless_its_script_tells_otherwise(provider):
+    provider.clock = lambda: provider.now
+    provider.now = 0.0
+    job_id = provider.submit("true", 1)
+    provider.execute_wait.answers["qstat"] = (0, "Job Id: 12.big\n\tjob_state = C\n", "")
+    for _ in range(3):
+        provider.now += 9
+        assert provider.status([job_id])[0].state is JobState.PENDING
+    provider.now += 9
     assert provider.status([job_id])[0].state is JobState.FAILED

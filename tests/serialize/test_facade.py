@@ -193,6 +193,7 @@ def test_errors_name_arguments_also_where_a_serializer_is_registered(registered)
         facade.pack_arguments((1, Config(generator())), {})
     assert caught.value.fname.startswith("argument 1.stream (")
     assert "not for me" not in str(caught.value)
+    assert str(caught.value.__cause__) == "not for me", "the error of the serializer that was tried first"
 
 
 # -- users' serializers ------------------------------------------------------------------------------------------------

@@ -259,6 +259,26 @@ def test_code_of_a_module_that_was_loaded_by_path_goes_along(by_path):
     assert tool.value == 7
 
 
+def test_a_module_of_a_package_that_was_loaded_by_path_goes_along(tmp_path):
+    folder = tmp_path / "a_package_by_path"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "inner.py").write_text("RATE = 2\n\ndef f(x):\n    return x * RATE\n")
+    spec = importlib.util.spec_from_file_location("a_package_by_path", folder / "__init__.py")
+    package = sys.modules["a_package_by_path"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    try:
+        inner = importlib.import_module("a_package_by_path.inner")
+        assert call_elsewhere(inner.f, 4) == 8
+    finally:
+        import cloudpickle
+
+        cloudpickle.unregister_pickle_by_value(inner)
+        del sys.modules["a_package_by_path.inner"], sys.modules["a_package_by_path"]
+        pickling._pickle_by_value.cache_clear()
+        importable.cache_clear()
+
+
 def test_code_of_a_module_that_is_no_file_goes_along(monkeypatch):
     made = types.ModuleType("made_by_hand")
     exec(MODULE, made.__dict__)

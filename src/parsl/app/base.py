@@ -39,7 +39,8 @@ class AppBase(metaclass=ABCMeta):
         cache: bool = False,
         ignore_for_cache: Sequence[str] | None = None,
     ) -> None:
-        functools.update_wrapper(self, func)
+        # A class has methods in its dictionary, which would hide ours.
+        functools.update_wrapper(self, func, updated=() if isinstance(func, type) else functools.WRAPPER_UPDATES)
         self.func = func
         self.data_flow_kernel = data_flow_kernel
         self.executors = executors
@@ -81,7 +82,7 @@ class AppBase(metaclass=ABCMeta):
         return self._takes_any or name in self._names
 
     @abstractmethod
-    def __call__(self, *args: Any, **kwargs: Any) -> AppFuture[Any]:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> AppFuture[Any]:
         """Have a kernel run the function, and return the future of its result."""
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:

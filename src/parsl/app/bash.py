@@ -44,7 +44,7 @@ class BashApp(AppBase):
         func = self.travelling
         self._callable = functools.update_wrapper(functools.partial(remote_side_bash_executor, func), func)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> AppFuture[Any]:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> AppFuture[Any]:
         """Have a kernel run the command line.
 
         Returns:

@@ -25,7 +25,7 @@ from parsl.app.errors import (
 _TAIL_BYTES = 2000
 
 
-def remote_side_bash_executor(func: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
+def remote_side_bash_executor(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
     """Run the command line that `func` makes of the arguments; on the worker.
 
     Args:
@@ -100,7 +100,10 @@ def _accepted(func: Callable[..., Any]) -> frozenset[str] | None:
     """Return the names of the function's parameters, or None when it takes any."""
     import inspect
 
-    parameters = inspect.signature(func).parameters
+    try:
+        parameters = inspect.signature(func).parameters
+    except ValueError:
+        return frozenset()  # some built-in functions do not tell
     return None if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else frozenset(parameters)
 
 

@@ -46,7 +46,13 @@ def timeout(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
         if seconds <= 0:
             raise AppTimeout(_text(f, seconds))
         limit = _limit_by_signal if _can_use_alarm() else _limit_by_thread
-        return limit(f, seconds, args, kwargs)
+        try:
+            return limit(f, seconds, args, kwargs)
+        except AppTimeout as e:
+            if e.args:
+                raise
+            # Raised by the timer's thread, which can give a class only: say what happened.
+            raise AppTimeout(_text(f, seconds)) from None
 
     return limited
 
@@ -94,11 +100,6 @@ def _limit_by_thread(f: Callable[..., Any], seconds: float, args: tuple[Any, ...
     timer.start()
     try:
         return f(*args, **kwargs)
-    except AppTimeout as e:
-        if e.args:
-            raise
-        # Raised by the timer, which can give a class only: say what happened.
-        raise AppTimeout(_text(f, seconds)) from None
     finally:
         # Under the lock, the timer has either fired (and its exception is pending or was raised) or never will.
         with lock:

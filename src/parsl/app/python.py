@@ -45,7 +45,7 @@ class PythonApp(AppBase):
         # One wrapped function for each walltime, so that a worker is sent each of them once.
         self._timed: dict[float, Callable[..., Any]] = {}
 
-    def __call__(self, *args: Any, **kwargs: Any) -> AppFuture[Any]:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> AppFuture[Any]:
         """Have a kernel run the function.
 
         Returns:

@@ -355,7 +355,9 @@ class DataFlowKernel(EntryPoints):
             self._tell_failure(task, outcome)
         if self._config.garbage_collect:
             self.wipe_task(task.id)
-            task.args, task.kwargs, task.depends = (), {}, ()
+            # Tasks that fail in a cleanup may be about to begin on an executor, with the arguments of the call.
+            if not self.cleanup_called:
+                task.args, task.kwargs, task.depends = (), {}, ()
         if task.app_fu.settle(outcome):
             self._helper.post(task.app_fu.run_callbacks)
 
@@ -478,7 +480,6 @@ _MOST_FAILURES_TOLD = 1000
 
 # How long the cleanup waits for users' callbacks.
 _HELPER_SECONDS = 10.0
-
 
 
 class DataFlowKernelLoader:

@@ -166,32 +166,39 @@ class BlockProviderExecutor(ParslExecutor):
         """
         if self._provider is None:
             raise ScalingFailed(self, "there is no execution provider")
-        block_ids = []
-        for _ in range(n):
-            with self._blocks_lock:
-                block_id = str(self._next_block)
-                self._next_block += 1
-            block_ids.append(block_id)
-            logger.info("Scaling out block %s of executor %s", block_id, self.label)
+        with self._blocks_lock:
+            block_ids = [str(self._next_block + i) for i in range(n)]
+            self._next_block += n
+        at_once = getattr(self._provider, "blocks_per_submission", 1)
+        for group in (block_ids[i : i + at_once] for i in range(0, n, at_once)):
+            for block_id in group:
+                logger.info("Scaling out block %s of executor %s", block_id, self.label)
             try:
-                block = Block(self._launch_block(block_id), JobStatus(JobState.PENDING))
-            except Exception as e:  # noqa: BLE001 - providers raise what they like; the block has failed with it
-                logger.warning("Block %s of executor %s could not be submitted: %s", block_id, self.label, e)
-                block = Block(None, JobStatus(JobState.FAILED, f"Failed to start block {block_id}: {e}"))
+                blocks = [Block(job_id, JobStatus(JobState.PENDING)) for job_id in self._launch_blocks(group)]
+            except Exception as e:  # noqa: BLE001 - providers raise what they like; the blocks have failed with it
+                names = ", ".join(group)
+                logger.warning("Block %s of executor %s could not be submitted: %s", names, self.label, e)
+                blocks = [Block(None, JobStatus(JobState.FAILED, f"Failed to start block {b}: {e}")) for b in group]
             with self._blocks_lock:
-                self._blocks[block_id] = block
+                self._blocks.update(zip(group, blocks, strict=True))
         return block_ids
 
-    def _launch_block(self, block_id: str) -> str:
+    def _launch_blocks(self, block_ids: Sequence[str]) -> list[str]:
+        """Submit blocks, several of them together where the provider can do that."""
         provider = self._provider
         assert provider is not None
         if provider.script_dir is None:
             provider.script_dir = os.path.join(self.run_dir, "submit_scripts")
         os.makedirs(provider.script_dir, exist_ok=True)
-        job_id = provider.submit(self._get_launch_command(block_id), 1, f"parsl.{self.label}.block-{block_id}")
-        if not job_id:
+        commands = [self._get_launch_command(block_id) for block_id in block_ids]
+        names = [f"parsl.{self.label}.block-{block_id}" for block_id in block_ids]
+        if len(block_ids) > 1:
+            job_ids: list[str] = self.provider.submit_many(commands, 1, names)
+        else:
+            job_ids = [provider.submit(commands[0], 1, names[0])]
+        if not all(job_ids):
             raise ScaleOutFailed(getattr(provider, "label", type(provider).__name__), "the provider returned no job id")
-        return job_id
+        return job_ids
 
     def scale_in_facade(self, n: int, max_idletime: float | None = None) -> list[str]:
         """Give back up to `n` blocks, see `scale_in`."""

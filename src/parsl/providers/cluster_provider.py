@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
+import shlex
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobState, JobStatus
 from parsl.launchers.errors import BadLauncher
 from parsl.providers.base import ExecutionProvider, check_block_numbers
+from parsl.providers.batch_system import BatchSystem
 from parsl.providers.commands import Answer, batched
 from parsl.providers.errors import ScriptPathError, SubmitException
 from parsl.providers.scripts import (
@@ -24,14 +27,16 @@ from parsl.providers.scripts import (
     write_script,
 )
 from parsl.providers.status_watch import JobWatch, SystemWatch
-from parsl.utils import execute_wait
 
 __all__ = ["ClusterProvider"]
 
 logger = logging.getLogger(__name__)
 
+LARGEST_ARRAY = 500
+"""Blocks to submit at once; batch systems take a thousand unless told otherwise."""
 
-class ClusterProvider(ExecutionProvider):
+
+class ClusterProvider(BatchSystem, ExecutionProvider):
     """Base of providers for batch systems: a subclass gives a template, command lines and parsers of their output.
 
     Those are `template` with `template_values`, `submit_command`, `parse_job_id`, `status_command`, `parse_status`,
@@ -59,21 +64,9 @@ class ClusterProvider(ExecutionProvider):
         ConfigurationError: A number is too small, or the walltime is none.
     """
 
-    template: ClassVar[str] = ""
-    """Lines with the options of a job, see `parsl.providers.scripts.render`."""
-
-    unknown_job: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
-    """What commands say, a line a job, of jobs that are not there or have ended: an answer and no failure."""
-
-    unknown_job_codes: ClassVar[frozenset[int]] = frozenset()
-    """Exit codes that say the same, of commands that say nothing."""
-
     status_polling_interval: int = 60
     status_batch_size: int = 100
     """Jobs to name in one command."""
-
-    longest_name: ClassVar[int] = 220
-    """Characters that a job's name may have."""
 
     clock: Callable[[], float] = staticmethod(time.monotonic)
 
@@ -117,80 +110,14 @@ class ClusterProvider(ExecutionProvider):
         self.resources: dict[str, dict[str, Any]] = {}
         self._system = SystemWatch(label)
         self._jobs: dict[str, JobWatch] = {}
+        self._arrays_refused = False
 
     @property
     def label(self) -> str:
         """Short name of the provider."""
         return self._label
 
-    # -- what a batch system says of itself ----------------------------------------------------------------------
-
-    def template_values(self, job_name: str, path: str, tasks_per_node: int) -> Mapping[str, object]:
-        """Return the values for the template.
-
-        Args:
-            job_name: Name for the job, safe and unique.
-            path: Path of the script; `<path>.stdout` and `<path>.stderr` are for what it prints.
-            tasks_per_node: Copies of the command on each node.
-        """
-        raise NotImplementedError
-
-    def submit_command(self, script: str) -> str:
-        """Return the command line that submits a script."""
-        raise NotImplementedError
-
-    def parse_job_id(self, text: str) -> str | None:
-        """Find the job id in what the submit command printed, with banners round it or not; None if it is not there."""
-        raise NotImplementedError
-
-    def status_command(self, job_ids: list[str]) -> str:
-        """Return the command line that asks for the status of jobs."""
-        raise NotImplementedError
-
-    def parse_status(self, text: str) -> dict[str, JobStatus]:
-        """Read what the status command printed.
-
-        Returns:
-            The status of each job that is named; UNKNOWN with the batch system's word in the message where that word
-            is new.
-
-        Raises:
-            ValueError: The text is no such answer.
-        """
-        raise NotImplementedError
-
-    def history_command(self, job_ids: list[str]) -> str | None:
-        """Return the command line that tells how jobs ended, None if the status command tells already."""
-        return None
-
-    def parse_history(self, text: str) -> dict[str, JobStatus]:
-        """Read what the history command printed, as `parse_status` does."""
-        return self.parse_status(text)
-
-    def cancel_command(self, job_ids: list[str]) -> str:
-        """Return the command line that ends jobs."""
-        raise NotImplementedError
-
-    def cancel_name_command(self, job_name: str) -> str | None:
-        """Return the command line that ends jobs of a name, None if there is no such; for jobs without known id."""
-        return None
-
     # -- the three verbs -----------------------------------------------------------------------------------------
-
-    def execute_wait(self, cmd: str, timeout: float | None = None) -> tuple[int, str, str]:
-        """Run a command of the batch system. All commands go through here.
-
-        Args:
-            cmd: Command line for a shell.
-            timeout: Seconds that it may take, None for `cmd_timeout`.
-
-        Returns:
-            Exit code, standard output and standard error.
-
-        Raises:
-            subprocess.TimeoutExpired: It took longer and was killed.
-        """
-        return execute_wait(cmd, self.cmd_timeout if timeout is None else timeout)
 
     def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl.auto") -> str:
         """Submit one block as one job.
@@ -208,25 +135,73 @@ class ClusterProvider(ExecutionProvider):
             ScriptPathError: The script could not be written.
             ValueError: The launcher can't start this command or this number of copies.
         """
-        if self.script_dir is None:
-            message = "script_dir of the provider is not set; an executor sets it, or set it to a folder for scripts"
-            raise SubmitException(job_name, message)
-        path = new_script_path(self.script_dir, job_name)
-        if CONTROL_CHARACTERS.search(path):
-            raise ScriptPathError(path, "batch systems take no line breaks and the like in names of folders")
+        path = self._new_path(job_name)
         launch = self.launcher(command, tasks_per_node, self.nodes_per_block)
         name = self._unique_name(job_name)
-        try:
+        with self._refusals(job_name):
             self._write_scripts(name, path, tasks_per_node, launch)
-        except ValueError as error:
-            raise SubmitException(job_name, error) from error
-        answer = self._call(self.submit_command(path))
-        job_id = self.parse_job_id(answer.out) if answer.code == 0 else None
-        if job_id is None:
-            raise self._submit_error(job_name, name, answer)
+        job_id = self._hand_over(self.submit_command(path), job_name, name)
         self._enter(job_id, name, path)
         logger.info("Submitted job %s to %s: %s", job_id, self.label, path)
         return job_id
+
+    @property
+    def blocks_per_submission(self) -> int:
+        """How many blocks `submit_many` may be given: more than 1 where the batch system takes job arrays."""
+        own = getattr(self.submit, "__func__", None) is ClusterProvider.submit
+        return LARGEST_ARRAY if own and self.array_index is not None and not self._arrays_refused else 1
+
+    def submit_many(
+        self, commands: Sequence[str], tasks_per_node: int, job_names: Sequence[str] | None = None
+    ) -> list[str]:
+        """Submit several blocks, with one command where the batch system has job arrays.
+
+        Args:
+            commands: Bash text of each block: what the launcher is to start.
+            tasks_per_node: How many copies of it on each node.
+            job_names: Begin of the names of scripts, one for each; the first is the name of an array.
+
+        Returns:
+            The id of each block's job, in the same order. They are jobs like others.
+
+        Raises:
+            SubmitException: The batch system did not take them, with what it said; those that it took are cancelled.
+            ScriptPathError: A script could not be written.
+            ValueError: The launcher can't start these commands.
+        """
+        names = list(job_names or ["parsl.auto"] * len(commands))
+        if self.blocks_per_submission > 1 and len(commands) > 1:
+            try:
+                return self._submit_array(commands, tasks_per_node, names)
+            except SubmitException as error:
+                if "array" not in f"{error.stderr}".lower():
+                    raise
+                logger.warning("Job arrays are refused, so blocks are submitted one by one from now on: %s", error)
+                self._arrays_refused = True
+        job_ids: list[str] = []
+        try:
+            for command, name in zip(commands, names, strict=True):
+                job_ids.append(self.submit(command, tasks_per_node, name))
+        except BaseException:
+            self.cancel(job_ids)
+            raise
+        return job_ids
+
+    def _submit_array(self, commands: Sequence[str], tasks_per_node: int, names: Sequence[str]) -> list[str]:
+        path, name = self._new_path(names[0]), self._unique_name(names[0])
+        with self._refusals(names[0]):
+            options = render(self.template, self.template_values(name, path, tasks_per_node))
+        for number, command in enumerate(commands):
+            launch = self.launcher(command, tasks_per_node, self.nodes_per_block)
+            write_script(f"{path}.{number}", f"#!/bin/bash\n{self._body(f'{path}.{number}', launch)}")
+        run = f'exec bash {shlex.quote(path)}."${self.array_index}"'
+        write_script(path, f"#!/bin/bash\n{options}{self.scheduler_options}\n\n{run}\n")
+        array_id = self._hand_over(self.array_command(path, len(commands)), names[0], name)
+        job_ids = [f"{array_id}_{number}" for number in range(len(commands))]
+        for number, job_id in enumerate(job_ids):
+            self._enter(job_id, name, f"{path}.{number}")
+        logger.info("Submitted %d jobs to %s as array %s: %s", len(job_ids), self.label, array_id, path)
+        return job_ids
 
     def status(self, job_ids: list[str]) -> list[JobStatus]:
         """Tell the status of jobs; the batch system is asked unless it has just failed.
@@ -256,6 +231,31 @@ class ClusterProvider(ExecutionProvider):
         return [i in self.resources and i not in failed for i in job_ids]
 
     # -- how they do it ------------------------------------------------------------------------------------------
+
+    def _new_path(self, job_name: str) -> str:
+        if self.script_dir is None:
+            message = "script_dir of the provider is not set; an executor sets it, or set it to a folder for scripts"
+            raise SubmitException(job_name, message)
+        path = new_script_path(self.script_dir, job_name)
+        if CONTROL_CHARACTERS.search(path):
+            raise ScriptPathError(path, "batch systems take no line breaks and the like in names of folders")
+        return path
+
+    @contextlib.contextmanager
+    def _refusals(self, job_name: str) -> Iterator[None]:
+        """Say of which job a value is that cannot be written to its script."""
+        try:
+            yield
+        except ValueError as error:
+            raise SubmitException(job_name, error) from error
+
+    def _hand_over(self, command: str, job_name: str, name: str) -> str:
+        """Submit what has been written; return the job's id."""
+        answer = self._call(command)
+        job_id = self.parse_job_id(answer.out) if answer.code == 0 else None
+        if job_id is None:
+            raise self._submit_error(job_name, name, answer)
+        return job_id
 
     def _unique_name(self, job_name: str) -> str:
         name, stamp = safe_job_name(job_name), f"{time.time_ns():x}"
@@ -299,19 +299,6 @@ class ClusterProvider(ExecutionProvider):
                 message += f"; if there is a job {name} all the same, cancel it: {cancelled.words}"
         return SubmitException(job_name, message, answer.out, answer.err, answer.code)
 
-    def _call(self, command: str) -> Answer:
-        """Run a command; what goes wrong with that is an answer too."""
-        import subprocess
-
-        try:
-            answer = Answer(command, *self.execute_wait(command))
-        except subprocess.TimeoutExpired:
-            answer = Answer(command, None, err=f"no answer within {self.cmd_timeout} s")
-        except OSError as error:
-            answer = Answer(command, None, err=f"cannot be run: {error}")
-        logger.debug("%s", answer)
-        return answer
-
     def _watch(self, job_id: str) -> JobWatch:
         """Return what is known of a job, of one too that somebody else put into `resources`."""
         watch = self._jobs.get(job_id)
@@ -353,43 +340,6 @@ class ClusterProvider(ExecutionProvider):
             watch.on_silence(left, self.label, now)
         elif not watch.on_trace(left):
             watch.on_failure(self._system.complaint)
-
-    def _query(self, job_ids: list[str]) -> tuple[dict[str, JobStatus], str | None]:
-        """Ask for the status of some jobs.
-
-        Returns:
-            The status of those that an answer was got for, and what went wrong, if something did: then nothing can be
-            said of the others.
-        """
-        found, trouble = self._ask(self.status_command(job_ids), self.parse_status)
-        ended = [i for i in job_ids if i not in found or (found[i].terminal and found[i].exit_code is None)]
-        if trouble is None and ended:
-            history, trouble = self._ask_history(ended)
-            found.update({i: s for i, s in history.items() if i not in found or s.terminal})
-        return found, trouble
-
-    def _ask_history(self, job_ids: list[str]) -> tuple[dict[str, JobStatus], str | None]:
-        command = self.history_command(job_ids)
-        return ({}, None) if command is None else self._ask(command, self.parse_history)
-
-    def _ask(
-        self, command: str, parse: Callable[[str], dict[str, JobStatus]]
-    ) -> tuple[dict[str, JobStatus], str | None]:
-        answer = self._call(command)
-        if answer.code is None:
-            return {}, answer.words
-        try:
-            found = parse(answer.out)
-        except ValueError as error:
-            return {}, answer.words if answer.code else f"{answer.words}; that is new to us: {error}"
-        return found, None if self._is_answer(answer) else answer.words
-
-    def _is_answer(self, answer: Answer) -> bool:
-        """Tell whether a command did its work, that is failed for no other reason than jobs that are not there."""
-        if answer.code in {0, None}:
-            return answer.code == 0
-        complaints = [line for line in (answer.err.strip() or answer.out).splitlines() if line.strip()]
-        return all(map(self.unknown_job.search, complaints)) if complaints else answer.code in self.unknown_job_codes
 
     def _cancel(self, job_ids: list[str]) -> list[str]:
         """End jobs; return those that could not be."""

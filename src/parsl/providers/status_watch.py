@@ -97,7 +97,7 @@ class JobWatch:
 
         Args:
             heard: State, and message and exit code where it tells them; UNKNOWN for a word that is new to us, with
-                that word in the message.
+                that word in the message; MISSING for a job that has ended without a word on how.
             exit_code: What the job's script left as its exit code, if it did.
             system: Name of the batch system.
             now: The time.
@@ -106,6 +106,9 @@ class JobWatch:
             self._silent += 1
             if self._silent >= PATIENCE:
                 self._set(self.status.state, f"{system} says something new of it: {heard.message}")
+            return
+        if heard.state is JobState.MISSING:
+            self.on_silence(exit_code, system, now, grace=YOUNG)
             return
         self._silent = 0
         state, code = heard.state, heard.exit_code
@@ -117,7 +120,7 @@ class JobWatch:
             state = JobState.FAILED
         self._set(state, heard.message or _message_for(state, code), code)
 
-    def on_silence(self, exit_code: int | None, system: str, now: float) -> None:
+    def on_silence(self, exit_code: int | None, system: str, now: float, grace: float = GRACE) -> None:
         """Take in that the batch system answered, but not of this job, or not how it ended.
 
         It may be too young to be known, or so old that it is forgotten; what its script left tells. If that tells
@@ -127,6 +130,7 @@ class JobWatch:
             exit_code: What the job's script left as its exit code, if it did.
             system: Name of the batch system.
             now: The time.
+            grace: Seconds of silence before it is believed.
         """
         if self.on_trace(exit_code) or now - self._submitted < YOUNG:
             return
@@ -138,7 +142,7 @@ class JobWatch:
         self._silent += 1
         if self._silent >= PATIENCE:
             words = f"{system} says nothing more of the job, and the job's script left no exit code"
-            over = now - self._silent_since >= GRACE
+            over = now - self._silent_since >= grace
             self._set(
                 JobState.FAILED if over else self.status.state, f"{words}: it was ended from outside" if over else words
             )

@@ -264,8 +264,16 @@ def pack_apply_message(func: Any, args: Any, kwargs: Any, buffer_threshold: int 
 
 
 def unpack_apply_message(packed_buffer: bytes) -> list[Any]:
-    """Unpack a call into function, positional and keyword arguments."""
-    return unpack_and_deserialize(packed_buffer)
+    """Unpack a call into function, positional and keyword arguments.
+
+    Raises:
+        DeserializationError: when the bytes are no such call.
+    """
+    parts = unpack_buffers(packed_buffer)
+    if len(parts) != 3:
+        msg = f"a call has 3 parts, but here are {len(parts)}"
+        raise DeserializationError(msg)
+    return [deserialize(part) for part in parts]
 
 
 def pack_res_spec_apply_message(

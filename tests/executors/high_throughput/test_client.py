@@ -191,6 +191,21 @@ def test_a_result_that_cannot_be_read_is_that_calls_error(executor, payload, sta
     assert good.result(pilot.SOON) == "good"
 
 
+def test_a_specification_that_cannot_be_sent_is_that_calls_error(executor):
+    packed = facade.pack_apply_message(len, (), {})
+    others = []
+
+    def in_one_message():
+        others.append(executor.submit_payload({}, packed))
+        with pytest.raises(OverflowError):
+            executor.submit_payload({"resource_spec": {"priority": 10**30}}, packed)
+        others.append(executor.submit_payload({}, packed))
+
+    executor.loop.call(in_one_message)
+    assert executor._client.commands.run("OUTSTANDING_C") == 2
+    assert executor.outstanding() == 2
+
+
 def test_what_is_no_message_is_passed_over(executor):
     future = executor.submit(int, {})
     for data in (b"", b"garbage", b"{}", b"\x92\x07"):

@@ -149,6 +149,27 @@ def test_decoding_takes_what_sockets_give():
     assert CODECS["task"].decode(memoryview(bytearray(data))) == TASK
 
 
+class Half(float):
+    pass
+
+
+class Name(str):
+    __slots__ = ()
+
+
+def test_kinds_of_plain_values_are_sent_as_plain_values():
+    sent = Task(7, 3, Payload(b""), {"priority": Half(0.5), "count": type("Three", (int,), {})(3), "name": Name("n")})
+    read = CODECS["task"].decode(CODECS["task"].encode(sent))
+    assert read.resources == {"priority": 0.5, "count": 3, "name": "n"}
+    assert [type(v) for v in read.resources.values()] == [float, int, str]
+
+
+@pytest.mark.parametrize(("value", "error"), [(object(), TypeError), (2**64, OverflowError), (len, TypeError)])
+def test_what_cannot_be_sent_is_an_error_of_the_sender(value, error):
+    with pytest.raises(error):
+        CODECS["task"].encode(Task(7, 3, Payload(b""), {"priority": value}))
+
+
 # -- garbage -----------------------------------------------------------------------------------------------------------
 
 

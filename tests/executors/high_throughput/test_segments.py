@@ -5,8 +5,10 @@ import io
 import os
 import pickle
 import resource
+import signal
 import stat
 import subprocess
+import sys
 import threading
 
 import msgspec
@@ -97,7 +99,7 @@ def test_somebody_else_reads_no_token(store):
     code = (
         f"import os, sys; os.setuid(65534)\ntry: open({store.folder + '/token'!r})\nexcept PermissionError: sys.exit(7)"
     )
-    assert subprocess.run([os.sys.executable, "-S", "-c", code], check=False).returncode == 7
+    assert subprocess.run([sys.executable, "-S", "-c", code], check=False).returncode == 7
 
 
 def test_writers_of_one_store_do_not_collide(store):
@@ -151,6 +153,42 @@ def test_nothing_is_left_although_somebody_still_writes():
     assert not thread.is_alive()
     assert errors[0].errno == errno.ENOENT
     assert [n for n in os.listdir(os.path.dirname(store.folder)) if n.startswith(os.path.basename(store.folder))] == []
+
+
+def make_store_and_die(parent):
+    """Make a store in a process that is killed; return its folder."""
+    code = f"""
+import os, signal
+from parsl.executors.high_throughput import segments
+segments._SHARED_MEMORY, segments._LEAST_ROOM = {str(parent)!r}, 0
+store = segments.SegmentStore()
+store.payload(bytes(100_000))
+print(store.folder, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_next_store_removes_those_of_killed_processes_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(segments, "_SHARED_MEMORY", str(tmp_path))
+    monkeypatch.setattr(segments, "_LEAST_ROOM", 0)
+    live = SegmentStore()
+    dead = make_store_and_die(tmp_path)
+    half_removed = make_store_and_die(tmp_path)
+    os.rename(half_removed, f"{half_removed}-closed")
+    no_store = tmp_path / "parsl-123-abcdefgh"
+    no_store.mkdir()
+    (no_store / "token").write_text("somebody's file")
+    (tmp_path / "parsl-results").mkdir()
+    assert os.path.isdir(dead)
+    store = SegmentStore()
+    left = {p.name for p in tmp_path.iterdir()}
+    kept = {os.path.basename(s.folder) for s in (live, store)}
+    assert left == kept | {"parsl-123-abcdefgh", "parsl-results"}
+    store.close()
+    live.close()
 
 
 # -- payloads ----------------------------------------------------------------------------------------------------------

@@ -21,14 +21,21 @@ stub = pytest.importorskip("botocore.stub")
 SUBNETS = ["subnet-1", "subnet-2"]
 
 
+@pytest.fixture(scope="module")
+def session():
+    """One for all tests, as it takes long to read what EC2 knows."""
+    return boto3.session.Session(region_name="us-east-1")
+
+
 @pytest.fixture
-def provider(monkeypatch, tmp_path):
+def provider(monkeypatch, tmp_path, session):
     """A provider whose network is there, and whose client answers what a test has put into `provider.ec2`."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     provider = AWSProvider("ami-1", "key", region="us-east-1", worker_init="true")
     provider.script_dir = str(tmp_path)
+    provider.session = session
     provider.initialize_boto_client()
     network = {"vpc_id": "vpc-1", "internet_gateway_id": "igw-1", "security_group_id": "sg-1", "subnet_ids": SUBNETS}
     provider.network.restore(network)
@@ -258,9 +265,26 @@ def test_cancel_is_one_request(provider):
 
 def test_cancel_that_is_refused(provider, caplog):
     job = submit(provider)
-    provider.ec2.add_client_error("terminate_instances", "UnauthorizedOperation", "You may not.")
+    for _ in range(2):
+        provider.ec2.add_client_error("terminate_instances", "UnauthorizedOperation", "You may not.")
     assert provider.cancel([job]) == [False]
     assert "You may not." in caplog.text
+
+
+def test_a_machine_that_ec2_forgot_does_not_spoil_the_end_of_others(provider):
+    jobs = [submit(provider, "i-1"), submit(provider, "i-2")]
+    look(provider, machine("running"))
+    for _ in range(2):
+        provider.ec2.add_client_error("terminate_instances", "InvalidInstanceID.NotFound", "i-1 does not exist")
+    provider.ec2.add_response("terminate_instances", {}, {"InstanceIds": ["i-2"]})
+    assert provider.cancel(jobs) == [True, True]
+
+
+def test_a_machine_that_ec2_does_not_know_yet_is_not_taken_for_ended(provider):
+    job = submit(provider)
+    for _ in range(2):
+        provider.ec2.add_client_error("terminate_instances", "InvalidInstanceID.NotFound", "i-1 does not exist")
+    assert provider.cancel([job]) == [False]
 
 
 def test_teardown_says_what_is_left(provider):

@@ -304,6 +304,16 @@ def test_an_api_server_that_fails(cluster, make):
     assert "etcdserver: request timed out" in statuses[2].message
 
 
+@pytest.mark.parametrize("answer", [Answer(200, "<html>Log in</html>"), Answer(200, {}), Answer(200, {"items": []})])
+def test_an_answer_that_makes_no_sense_is_no_end(cluster, make, answer):
+    provider = make()
+    job = provider.submit("true", 1)
+    cluster.broken = answer
+    statuses = [look(provider, job) for _ in range(3)]
+    assert {status.state for status in statuses} == {JobState.PENDING}
+    assert statuses[2].message is not None
+
+
 # The end
 
 

@@ -106,6 +106,7 @@ class InterchangeClient:
         self._new_functions: dict[int, bytes] = {}
         self._dead_functions: deque[int] = deque()
         self._stream: Stream | None = None
+        self._errors_path = ""
         self._closing = False
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ class InterchangeClient:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.path)
             listener.listen(1)
-            errors_path = os.path.join(config.logdir, "interchange.stderr")
+            self._errors_path = errors_path = os.path.join(config.logdir, "interchange.stderr")
             answer = self._spawn(command, LENGTH.pack(len(given)) + given, errors_path)
             if not answer.startswith("READY "):
                 raise InterchangeStartError(self._why_not(answer, errors_path))
@@ -175,9 +176,8 @@ class InterchangeClient:
         if answer.startswith("ERROR "):
             reason = answer[len("ERROR ") :]
         else:
-            with open(errors_path, encoding="utf-8", errors="replace") as file:
-                tail = file.read()[-2000:].strip()
-            reason = f"it ended with exit code {self.process.returncode}" + (f" and said:\n{tail}" if tail else "")
+            words = _last_words(errors_path)
+            reason = f"it ended with exit code {self.process.returncode}" + (f" and said:\n{words}" if words else "")
         return f"The interchange of executor {self._label} did not start: {reason}"
 
     def _connect(self, connection: socket.socket) -> None:
@@ -191,8 +191,9 @@ class InterchangeClient:
             how = cause_of_death(self.process.wait(STOP_SECONDS))
         except subprocess.TimeoutExpired:
             how = "it has closed its connection"
+        words = _last_words(self._errors_path)
         self.commands.close()
-        self._on_lost(InterchangeLost(self._label, how))
+        self._on_lost(InterchangeLost(self._label, f"{how}, and said:\n{words}" if words else how))
 
     def shutdown(self) -> None:
         """End the interchange, and close all that is open; from any thread, once."""
@@ -246,8 +247,12 @@ class InterchangeClient:
 
     def _add(self, call: Call, function: int, body: bytes, buffers: Sequence[Any]) -> int:
         number = self.last_number + 1
+        resources = call.resource_specification or None
+        if resources is not None:
+            # An object that cannot be sent is the error of this call here, and would be that of all in one message.
+            self._codec.encode(resources)
         # Raises OSError where there is no room for large arguments, and the call is none then.
-        self._post(number, function, body, buffers, call.resource_specification or None)
+        self._post(number, function, body, buffers, resources)
         self.last_number = number
         self.calls[number] = call
         return number
@@ -400,6 +405,15 @@ class InterchangeClient:
         if result.status in (WORKER_LOST, MANAGER_LOST):
             return Error(_lost(result, call))
         return Error(CancelledError(f"task {call.id} was cancelled"))
+
+
+def _last_words(path: str) -> str:
+    """Return the end of what a process has written on its standard error."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()[-2000:].strip()
+    except OSError as e:
+        return f"({path} cannot be read: {e})"
 
 
 def _lost(result: Result, call: Call) -> WorkerLost | ManagerLost:

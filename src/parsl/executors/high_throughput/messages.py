@@ -292,6 +292,15 @@ FromWorker = WorkerReady | WorkerDone | Monitoring
 M = TypeVar("M")
 
 
+def _plain(value: Any) -> Any:
+    """Write what is a kind of number or text, such as a number of numpy, as plain number or text."""
+    for kind in (float, int, str):
+        if isinstance(value, kind):
+            return kind(value)
+    msg = f"{value!r} of type {type(value).__name__} is no plain value"
+    raise TypeError(msg)
+
+
 class Codec(Generic[M]):
     """Writes messages, and reads those of one direction.
 
@@ -301,10 +310,15 @@ class Codec(Generic[M]):
 
     def __init__(self, kinds: Any) -> None:
         self._decoder = msgspec.msgpack.Decoder(kinds)
-        self._encoder = msgspec.msgpack.Encoder()
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
 
     def encode(self, message: Any) -> bytes:
-        """Return the bytes of a message."""
+        """Return the bytes of a message.
+
+        Raises:
+            TypeError: when a resource specification or an answer holds an object that is no plain value.
+            OverflowError: when an integer does not fit into 64 bits.
+        """
         return self._encoder.encode(message)
 
     def decode(self, data: Any) -> M:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobState, JobStatus
+from parsl.providers.aws.machine import describe, end_of, market_options
 from parsl.providers.aws.network import RUN_TAG, Network, name_tags
 from parsl.providers.aws.session import load_state, make_client, make_session, save_state
 from parsl.providers.cloud import CloudProvider, launcher_or_default, load_sdk, machine_script
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 _MOST_USER_DATA = 16384
 _NO_ROOM = ("InsufficientInstanceCapacity", "Unsupported")
-_LIVE_STATES = ["pending", "running", "stopping", "stopped"]
+_ENDING = frozenset({"shutting-down", "terminated"})
 
 
 class AWSProvider(CloudProvider):
@@ -274,18 +275,12 @@ class AWSProvider(CloudProvider):
         if self.iam_instance_profile_arn:
             request["IamInstanceProfile"] = {"Arn": self.iam_instance_profile_arn}
         if self.spot_max_bid:
-            options = {"MaxPrice": str(self.spot_max_bid), "SpotInstanceType": "one-time"}
-            request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
+            request["InstanceMarketOptions"] = market_options(self.spot_max_bid)
         return request
 
-    def _ours(self, **filters: list[str]) -> dict[str, dict[str, Any]]:
+    def _ours(self) -> dict[str, dict[str, Any]]:
         """Describe the machines that this provider made, and no others."""
-        wanted = {f"tag:{RUN_TAG}": [self.run_id], **{key.replace("_", "-"): v for key, v in filters.items()}}
-        pages = self.network.client.get_paginator("describe_instances").paginate(
-            Filters=[{"Name": key, "Values": values} for key, values in wanted.items()]
-        )
-        machines = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
-        return {str(machine["InstanceId"]): machine for machine in machines}
+        return describe(self.network.client, {f"tag:{RUN_TAG}": [self.run_id]})
 
     def _look(self, job_ids: list[str]) -> dict[str, JobStatus]:
         machines = self._ours()
@@ -310,18 +305,8 @@ class AWSProvider(CloudProvider):
         if state not in {"stopped", "terminated"}:
             return JobStatus(JobState.UNKNOWN, f"the machine is {state}")
         known["stopped"] = state == "stopped"
-        return self._end_of(job_id, machine)
-
-    def _end_of(self, job_id: str, machine: dict[str, Any]) -> JobStatus:
-        """Tell how a machine ended that we did not end."""
-        why = machine.get("StateReason", {})
-        code = str(why.get("Code", ""))
-        reason = str(why.get("Message") or machine.get("StateTransitionReason") or machine["State"]["Name"])
-        if code == "Client.UserInitiatedShutdown":
-            return JobStatus(JobState.CANCELLED, f"ended from outside: {reason}")
-        if code in {"", "Client.InstanceInitiatedShutdown"}:
-            return self._switched_off(job_id, reason)
-        return JobStatus(JobState.FAILED, f"ended by EC2: {reason}")
+        status, reason = end_of(machine)
+        return status or self._switched_off(job_id, reason)
 
     def _console(self, job_id: str) -> str:
         return str(self.client.get_console_output(InstanceId=job_id).get("Output", ""))
@@ -332,9 +317,22 @@ class AWSProvider(CloudProvider):
         self.write_state_file()
 
     def _end(self, job_ids: list[str]) -> dict[str, str]:
-        self.shut_down_instance(job_ids)
+        failed: dict[str, str] = {}
+        try:
+            self.shut_down_instance(job_ids)
+        except load_sdk("aws", "botocore.exceptions").ClientError:
+            # One machine that EC2 does not know spoils the request for all.
+            failed = self._each(job_ids, self._end_one)
         self.write_state_file()
-        return {}
+        return failed
+
+    def _end_one(self, job_id: str) -> None:
+        try:
+            self.shut_down_instance([job_id])
+        except load_sdk("aws", "botocore.exceptions").ClientError as error:
+            gone = error.response["Error"]["Code"] == "InvalidInstanceID.NotFound"
+            if not (gone and self.resources[job_id].get("seen")):  # a new machine is not known everywhere at once
+                raise
 
     def get_instance_state(self, instances: list[str] | None = None) -> dict[str, str]:
         """Tell the states of this provider's machines in EC2's words, by their ids.
@@ -421,14 +419,16 @@ class AWSProvider(CloudProvider):
 
     def _end_machines(self, *, wait: bool) -> None:
         try:
-            machines = sorted({*self._ours(instance_state_name=_LIVE_STATES), *self._earlier_instances})
-            if not machines:
+            earlier = {"instance-id": self._earlier_instances}
+            found = {**self._ours(), **(describe(self.client, earlier) if self._earlier_instances else {})}
+            machines = sorted(i for i, machine in found.items() if machine["State"]["Name"] not in _ENDING)
+            if not found:
                 return
             self.shut_down_instance(machines)
             self._earlier_instances = []
             if wait:
                 waiter = self.client.get_waiter("instance_terminated")
-                waiter.wait(InstanceIds=machines, WaiterConfig={"Delay": 5, "MaxAttempts": 60})
+                waiter.wait(InstanceIds=sorted(found), WaiterConfig={"Delay": 5, "MaxAttempts": 60})
         except self._sdk_errors() as error:
             raise ExecutionProviderException(f"{self.label}: machines can't be ended: {error}") from error
 

@@ -155,7 +155,8 @@ class AzureProvider(CloudProvider):
         return self._compute, self._network
 
     def _sdk_errors(self) -> tuple[type[Exception], ...]:
-        return (load_sdk("azure", "azure.core.exceptions").AzureError,)
+        # ValueError: an answer that is no JSON.
+        return (load_sdk("azure", "azure.core.exceptions").AzureError, ValueError)
 
     def _words(self, error: Exception) -> str:
         return str(getattr(error, "message", "") or error).strip()
@@ -174,7 +175,7 @@ class AzureProvider(CloudProvider):
         except self._not_found():
             wanted = shapes.network(self.location, self.run_id)
             self._made_network = True
-            found = client.virtual_networks.begin_create_or_update(group, name, wanted, cls=_raw).result()
+            found = client.virtual_networks.begin_create_or_update(group, name, _body(wanted), cls=_raw).result()
         subnets = found["properties"].get("subnets", [])
         if not subnets:
             raise ConfigurationError(f"AzureProvider: the virtual network {name} has no subnet")
@@ -195,9 +196,10 @@ class AzureProvider(CloudProvider):
         name = self._next_name("nic")
         wanted = shapes.public_address(self.location, self.run_id)
         addresses, interfaces = network_client.public_ip_addresses, network_client.network_interfaces
-        address = addresses.begin_create_or_update(self.group_name, name, wanted, cls=_raw).result()
+        address = addresses.begin_create_or_update(self.group_name, name, _body(wanted), cls=_raw).result()
         wanted = shapes.network_interface(self.location, self.run_id, subnet, address["id"])
-        return str(interfaces.begin_create_or_update(self.group_name, name, wanted, cls=_raw).result()["id"])
+        interface = interfaces.begin_create_or_update(self.group_name, name, _body(wanted), cls=_raw).result()
+        return str(interface["id"])
 
     def create_disk(self) -> str:
         """Make an empty disk of `disk_size_gb` that belongs to no machine; `teardown` deletes it. Return its id."""
@@ -210,7 +212,8 @@ class AzureProvider(CloudProvider):
                 "diskSizeGB": self.vm_reference["disk_size_gb"],
             },
         }
-        making = compute.disks.begin_create_or_update(self.group_name, self._next_name("disk"), wanted, cls=_raw)
+        name = self._next_name("disk")
+        making = compute.disks.begin_create_or_update(self.group_name, name, _body(wanted), cls=_raw)
         return str(making.result()["id"])
 
     def create_vm_parameters(self, nic_id: str, vm_reference: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,7 +261,7 @@ class AzureProvider(CloudProvider):
             nic_id = self.create_nic(network)
             wanted = shapes.with_script(self.create_vm_parameters(nic_id, self.vm_reference), script)
             # The machine is asked for when this returns; it takes minutes, which are not waited for.
-            compute.virtual_machines.begin_create_or_update(self.group_name, name, wanted, polling=False)
+            compute.virtual_machines.begin_create_or_update(self.group_name, name, _body(wanted), polling=False)
         except self._sdk_errors() as error:
             if nic_id is not None:
                 self._forget_nic(network, nic_id.rpartition("/")[2])
@@ -323,7 +326,9 @@ class AzureProvider(CloudProvider):
         for kind in _KINDS:
             resources = getattr(compute, kind, None) or getattr(network, kind)
             try:
-                found = [one.name for one in resources.list(self.group_name) if self._is_ours(one)]
+                # Of those that have both, `list` is for the whole subscription.
+                listed = getattr(resources, "list_by_resource_group", resources.list)(self.group_name)
+                found = [one.name for one in listed if self._is_ours(one)]
             except self._sdk_errors() as error:
                 left[kind] = self._words(error)
                 continue
@@ -352,6 +357,11 @@ class AzureProvider(CloudProvider):
             logger.exception("%s: something is left behind", self.label)
 
 
+def _body(wanted: dict[str, Any]) -> bytes:
+    """Write a request as Azure's library passes it on untouched, in all its releases."""
+    return json.dumps(wanted).encode()
+
+
 def _raw(response: Any, _deserialized: object, _headers: object) -> Any:
     """Have Azure's library return the JSON of an answer: its objects differ from release to release."""
-    return response.http_response.json()
+    return json.loads(response.http_response.text())

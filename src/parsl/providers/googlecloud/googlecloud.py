@@ -140,6 +140,7 @@ class GoogleCloudProvider(CloudProvider):
             load_sdk(_EXTRA, "google.api_core.exceptions").GoogleAPIError,
             load_sdk(_EXTRA, "google.auth.exceptions").GoogleAuthError,
             load_sdk(_EXTRA, "requests.exceptions").RequestException,
+            load_sdk(_EXTRA, "google.protobuf.json_format").ParseError,
         )
 
     def get_zone(self, region: str) -> str:

@@ -22,7 +22,7 @@ __all__ = ["GridEngineProvider"]
 _ROW = re.compile(r"(?P<id>\d+)\s+[\d.]+\s+\S.*?\s(?P<state>[a-zA-Z]{1,5})\s+\d\d/\d\d/\d{4}\s.*|job-ID .*|-+")
 _JOB_ID = re.compile(r"Your job (\d+) \(")
 _RECORD = re.compile(r"^=+$", re.MULTILINE)
-_FACT = re.compile(r"^(jobnumber|failed|exit_status)\s+(\d+)\s*(.*?)\s*$", re.MULTILINE)
+_FACT = re.compile(r"^(jobnumber|failed|exit_status) +(\d+) *(.*?) *$", re.MULTILINE)
 
 # What qacct says in `failed` of jobs that qmaster or execd ended since they took too long.
 _OVER_LIMIT = "37"

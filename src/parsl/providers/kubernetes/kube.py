@@ -23,8 +23,7 @@ RUN_LABEL = "parsl-run"
 JOB_LABEL = "parsl-job"
 """Key of the label that says which block a pod belongs to."""
 
-# The answers are taken as JSON: the library's objects differ from release to release, and refuse what they don't expect.
-_REQUEST: dict[str, Any] = {"_preload_content": False, "_request_timeout": (10, 60)}
+_LIMITS = (10, 60)
 _LOG_END = {"limit_bytes": 1 << 20, "tail_lines": 1000}
 _LONGEST_PREFIX = 40
 
@@ -154,10 +153,21 @@ class KubernetesProvider(CloudProvider):
             raise ConfigurationError(f"KubernetesProvider: no cluster that can be used: {error}") from error
         return client.ApiClient(settings)
 
+    def _ask(self, verb: str, *arguments: Any, **options: Any) -> bytes:
+        """Send one request, and read the whole answer, so that its connection can serve the next.
+
+        Answers are not made into the library's objects: those differ from release to release, and refuse what they do
+        not expect.
+        """
+        answer = getattr(self.api, verb)(*arguments, _preload_content=False, _request_timeout=_LIMITS, **options)
+        data: bytes = answer.data
+        return data
+
     def _sdk_errors(self) -> tuple[type[Exception], ...]:
         return (
             load_sdk("kubernetes", "kubernetes.client.exceptions").OpenApiException,
             load_sdk("kubernetes", "urllib3.exceptions").HTTPError,
+            ValueError,  # an answer that is no JSON, or no list of pods
         )
 
     def _words(self, error: Exception) -> str:
@@ -196,11 +206,10 @@ class KubernetesProvider(CloudProvider):
         names = [job_id] if self.nodes_per_block == 1 else [f"{job_id}-{n}" for n in range(self.nodes_per_block)]
         # An empty line, for a worker_init that ends in a backslash.
         command = f"{self.worker_init}\n\n{cmd_string}\n"
-        api = self.api
         made: list[str] = []
         try:
             for name in names:
-                api.create_namespaced_pod(self.namespace, self._pod(name, job_id, command), **_REQUEST)
+                self._ask("create_namespaced_pod", self.namespace, self._pod(name, job_id, command))
                 made.append(name)
         except self._sdk_errors() as error:
             left = self._each(made, self._delete)
@@ -232,8 +241,10 @@ class KubernetesProvider(CloudProvider):
 
     def _look(self, job_ids: list[str]) -> dict[str, JobStatus]:
         ours = f"{RUN_LABEL}={self.run_id}"
-        answer = self.api.list_namespaced_pod(self.namespace, label_selector=ours, **_REQUEST)
-        there = {pod["metadata"]["name"]: pod for pod in json.loads(answer.data)["items"]}
+        listed = json.loads(self._ask("list_namespaced_pod", self.namespace, label_selector=ours))
+        if not isinstance(listed, dict) or listed.get("kind") != "PodList":
+            raise ValueError(f"the answer is no list of pods: {listed}")
+        there = {pod["metadata"]["name"]: pod for pod in listed.get("items") or []}
         return {job_id: self._status_of(job_id, there) for job_id in job_ids}
 
     def _status_of(self, job_id: str, there: dict[str, dict[str, Any]]) -> JobStatus:
@@ -265,8 +276,8 @@ class KubernetesProvider(CloudProvider):
         texts = []
         for name in names:
             try:
-                answer = self.api.read_namespaced_pod_log(name, self.namespace, **_LOG_END, **_REQUEST)
-                texts.append(answer.data.decode(errors="replace"))
+                text = self._ask("read_namespaced_pod_log", name, self.namespace, **_LOG_END)
+                texts.append(text.decode(errors="replace"))
             except self._sdk_errors() as error:
                 logger.info("%s: the log of pod %s can't be read: %s", self.label, name, self._words(error))
         return "\n".join(texts)
@@ -281,7 +292,7 @@ class KubernetesProvider(CloudProvider):
     def _delete(self, name: str) -> None:
         errors = load_sdk("kubernetes", "kubernetes.client.exceptions")
         try:
-            self.api.delete_namespaced_pod(name, self.namespace, **_REQUEST)
+            self._ask("delete_namespaced_pod", name, self.namespace)
         except errors.ApiException as error:
             if error.status != 404:
                 raise

@@ -115,8 +115,7 @@ class PBSProProvider(TorqueProvider):
         jobs = answer.get("Jobs", {}) if isinstance(answer, dict) else None
         if not isinstance(jobs, dict):
             raise ValueError("there is no table of jobs in it")  # noqa: TRY004 - the text is wrong, not a type
-        found = {i: pbs_status(str(facts.get("job_state", "")), facts) for i, facts in jobs.items()}
-        return {job_id: status for job_id, status in found.items() if status is not None}
+        return {i: pbs_status(str(facts.get("job_state", "")), facts) for i, facts in jobs.items()}
 
     def cancel_name_command(self, job_name: str) -> str:
         """Call qdel for what qselect finds under a name."""

@@ -58,8 +58,6 @@ class SlurmProvider(ClusterProvider, RepresentationMixin):
 
     template = """\
 #SBATCH --job-name={job_name}
-#SBATCH --output={stdout}
-#SBATCH --error={stderr}
 #SBATCH --nodes={nodes}
 #SBATCH --ntasks-per-node={tasks_per_node}
 #SBATCH --cpus-per-task={cpus_per_task}
@@ -74,6 +72,7 @@ class SlurmProvider(ClusterProvider, RepresentationMixin):
 #SBATCH --constraint={constraint}
 #SBATCH {exclusive}
 """
+    array_index = "SLURM_ARRAY_TASK_ID"
     unknown_job = re.compile(r"Invalid job id specified|Job/step already completing or completed")
 
     @check_types
@@ -141,12 +140,9 @@ class SlurmProvider(ClusterProvider, RepresentationMixin):
     def template_values(self, job_name: str, path: str, tasks_per_node: int) -> Mapping[str, object]:
         """Return the values for the template."""
         cores, mem = self.cores_per_node, self.mem_per_node
-        plain = path.replace("%", "%%")
         return {
             **vars(self),
             "job_name": job_name,
-            "stdout": f"{plain}.stdout",
-            "stderr": f"{plain}.stderr",
             "nodes": self.nodes_per_block,
             "tasks_per_node": tasks_per_node,
             "cpus_per_task": None if cores is None else max(1, cores // tasks_per_node),
@@ -155,8 +151,15 @@ class SlurmProvider(ClusterProvider, RepresentationMixin):
         }
 
     def submit_command(self, script: str) -> str:
-        """Call sbatch."""
-        return f"sbatch {shlex.quote(script)}"
+        """Call sbatch; with the paths of what the job prints, in which percent signs have a meaning."""
+        plain = shlex.quote(script.replace("%", "%%"))
+        return f"sbatch --output={plain}.stdout --error={plain}.stderr {shlex.quote(script)}"
+
+    def array_command(self, script: str, count: int) -> str:
+        """Call sbatch for a job array."""
+        plain = shlex.quote(script.replace("%", "%%"))
+        output = f"--output={plain}.%a.stdout --error={plain}.%a.stderr"
+        return f"sbatch --array=0-{count - 1} {output} {shlex.quote(script)}"
 
     def parse_job_id(self, text: str) -> str | None:
         """Find the id with `regex_job_id`."""

@@ -138,7 +138,7 @@ class TorqueProvider(ClusterProvider, RepresentationMixin):
         return f"qstat -f {shlex.join(job_ids)}"
 
     def parse_status(self, text: str) -> dict[str, JobStatus]:
-        """Read what `qstat -f` printed; without exit code nothing is said of a job that has ended."""
+        """Read what `qstat -f` printed; MISSING for a job that has ended without exit code."""
         found = {}
         blocks = re.split(r"^Job Id:\s*", text, flags=re.MULTILINE)
         if blocks[0].strip() and len(blocks) == 1:
@@ -148,7 +148,7 @@ class TorqueProvider(ClusterProvider, RepresentationMixin):
             # Long values go on in further lines, which begin with a tab; Slurm's own qstat begins all of them so.
             facts = dict(re.findall(r"^\s+([\w.]+) = (.*)$", rest, re.MULTILINE))
             found[job_id.strip()] = pbs_status(facts.get("job_state", ""), facts)
-        return {job_id: status for job_id, status in found.items() if status is not None}
+        return found
 
     def cancel_command(self, job_ids: list[str]) -> str:
         """Call qdel."""
@@ -161,7 +161,7 @@ class TorqueProvider(ClusterProvider, RepresentationMixin):
         return {i: by_number[_number(i)] for i in job_ids if _number(i) in by_number}, trouble
 
 
-def pbs_status(letter: str, facts: Mapping[str, object]) -> JobStatus | None:
+def pbs_status(letter: str, facts: Mapping[str, object]) -> JobStatus:
     """Make a status of what PBS tells of a job.
 
     Args:
@@ -169,7 +169,7 @@ def pbs_status(letter: str, facts: Mapping[str, object]) -> JobStatus | None:
         facts: The attributes of the job under PBS's names.
 
     Returns:
-        The status; None for a job that has ended without telling how.
+        The status; MISSING for a job that has ended without telling how.
     """
     comment = str(facts["comment"]) if facts.get("comment") else None
     if letter not in ENDED:
@@ -179,7 +179,7 @@ def pbs_status(letter: str, facts: Mapping[str, object]) -> JobStatus | None:
     if str(facts.get("substate")) == "91":  # ended by qdel, whatever its exit code
         return JobStatus(JobState.CANCELLED, comment)
     if told is None:
-        return None
+        return JobStatus(JobState.MISSING)
     code = int(str(told))
     if code in _KILLED_FOR_WALLTIME:
         return JobStatus(JobState.TIMEOUT, comment)
