@@ -29,8 +29,9 @@ def script_of(name: str) -> Path:
 
 
 def run(script: Path, verb: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
-    # Without the mark of this session, as a service that was up before is none of its processes.
-    environment = {key: value for key, value in os.environ.items() if key != MARK_VARIABLE}
+    # Without the mark of this session, as a service that was up before is none of its processes; and without its folder
+    # for temporary files, which a daemon that runs as another user may not write to.
+    environment = {key: value for key, value in os.environ.items() if key not in {MARK_VARIABLE, "TMPDIR"}}
     command = ["bash", str(script), verb]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
 

@@ -241,17 +241,18 @@ def test_a_file_that_cannot_be_opened(kernel: DataFlowKernel, tmp_path: Path) ->
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for processes by their descriptors")
 def test_walltime_kills_the_command_and_all_that_it_started(kernel: DataFlowKernel, tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
-    os.mkfifo(pids)
-    # The numbers come through a pipe, so they are read as soon as they are there.
-    future = run(f"sleep 1000 & echo $$ $! > {pids}; (sleep 1001; true)", walltime=1)
+    os.mkfifo(tmp_path / "pids")
     with contextlib.ExitStack() as stack:
-        for pid in pids.read_text().split():
-            descriptor = os.pidfd_open(int(pid))
-            stack.callback(os.close, descriptor)
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            assert poll.poll(SOON * 1000), f"process {pid} lives on"
+        # Open at both ends, so neither side waits for the other.
+        pipe = os.open(tmp_path / "pids", os.O_RDWR)
+        stack.callback(os.close, pipe)
+        future = run(f"sleep 1000 & echo $$ $! > {tmp_path}/pids; (sleep 1001; true)", walltime=1)
+        assert select.select([pipe], [], [], SOON)[0]
+        for pid in os.read(pipe, 100).split():
+            with contextlib.suppress(ProcessLookupError):
+                descriptor = os.pidfd_open(int(pid))
+                stack.callback(os.close, descriptor)
+                assert select.select([descriptor], [], [], SOON)[0], f"process {pid} lives on"
     error = failure(future)
     assert isinstance(error, AppTimeout)
     assert "walltime of 1 s" in str(error)

@@ -40,6 +40,24 @@ def test_blocks_are_numbered_in_order_and_known_at_once(executor, provider):
     assert executor.status() == executor.status_facade
 
 
+def test_blocks_are_asked_for_together_where_the_provider_can(executor, provider):
+    asked = []
+
+    def submit_many(commands, tasks_per_node, job_names):
+        if len(asked) == 2:
+            raise OSError("the queue is full")
+        asked.append((commands, job_names))
+        return [f"array-{len(asked)}_{n}" for n in range(len(commands))]
+
+    provider.blocks_per_submission, provider.submit_many = 2, submit_many
+    assert executor.scale_out_facade(5) == ["0", "1", "2", "3", "4"]
+    assert asked[0] == (["run 0", "run 1"], ["parsl.fake.block-0", "parsl.fake.block-1"])
+    assert executor.blocks_to_job_id == {str(n): f"array-{n // 2 + 1}_{n % 2}" for n in range(4)} | {"4": "job-1"}
+    executor.scale_out_facade(2)
+    assert [status.state for status in executor.status().values()][-2:] == [JobState.FAILED] * 2
+    assert "the queue is full" in executor.status()["6"].message
+
+
 def test_scripts_lie_in_the_run_folder_unless_the_user_says_otherwise(executor, provider, tmp_path):
     executor.scale_out_facade(1)
     assert provider.script_dir == str(tmp_path / "submit_scripts")
@@ -69,6 +87,38 @@ def test_a_provider_that_returns_no_job_id(executor, provider, monkeypatch, noth
     executor.scale_out_facade(1)
     assert executor.states() == {"0": JobState.FAILED}
     assert "no job id" in executor.status()["0"].message
+
+
+@pytest.mark.parametrize(
+    ("answer", "failed"),
+    [
+        (lambda jobs: jobs, []),
+        (lambda jobs: [jobs[0], "", *jobs[2:]], ["1"]),
+        (lambda jobs: jobs[:2], ["2"]),
+        (lambda jobs: [*jobs, "one too many"], []),
+    ],
+)
+def test_several_blocks_at_once_where_the_provider_can_do_that(executor, provider, answer, failed):
+    def submit_many(commands, tasks_per_node, names):
+        return answer([provider.submit(c, tasks_per_node, n) for c, n in zip(commands, names, strict=True)])
+
+    provider.blocks_per_submission = 3
+    provider.submit_many = submit_many
+    assert executor.scale_out_facade(4) == ["0", "1", "2", "3"]
+    assert [name for _, _, name in provider.submitted] == [f"parsl.fake.block-{n}" for n in range(4)]
+    assert [b for b, s in executor.states().items() if s == JobState.FAILED] == failed
+    jobs = {b: f"job-{int(b) + 1}" for b in ("0", "1", "2", "3") if b not in failed}
+    assert executor.blocks_to_job_id == jobs
+
+
+def test_several_blocks_that_cannot_be_submitted(executor, provider):
+    def submit_many(commands, tasks_per_node, names):
+        raise RuntimeError("no such queue")
+
+    provider.blocks_per_submission = 5
+    provider.submit_many = submit_many
+    executor.scale_out_facade(2)
+    assert executor.states() == {"0": JobState.FAILED, "1": JobState.FAILED}
 
 
 def test_blocks_need_a_provider():

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
-
-from typing_extensions import ParamSpec
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 from parsl.app.base import AppBase
 from parsl.dataflow.dflow import DataFlowKernel
@@ -19,6 +17,8 @@ __all__ = ["AppBase", "AppFuture", "DataFlowKernel", "bash_app", "join_app", "py
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# What a function gives, be it `async def` or not.
+Now: TypeAlias = R | Coroutine[Any, Any, R]
 Labels = Sequence[str] | Literal["all"]
 
 
@@ -40,10 +40,11 @@ class _BashDecorator(Protocol):
 class _JoinDecorator(Protocol):
     """What `join_app(...)` with options returns."""
 
+    # A list is what the function returns; a Sequence says that it may be one of any kind of future.
     @overload
-    def __call__(self, function: Callable[P, list[Future[R]]]) -> Callable[P, AppFuture[list[R]]]: ...
+    def __call__(self, function: Callable[P, Now[Sequence[Future[R]]]]) -> Callable[P, AppFuture[list[R]]]: ...
     @overload
-    def __call__(self, function: Callable[P, Future[R]]) -> Callable[P, AppFuture[R]]: ...
+    def __call__(self, function: Callable[P, Now[Future[R]]]) -> Callable[P, AppFuture[R]]: ...
 
 
 @overload
@@ -90,9 +91,9 @@ def python_app(
 
 
 @overload
-def join_app(function: Callable[P, list[Future[R]]]) -> Callable[P, AppFuture[list[R]]]: ...
+def join_app(function: Callable[P, Now[Sequence[Future[R]]]]) -> Callable[P, AppFuture[list[R]]]: ...
 @overload
-def join_app(function: Callable[P, Future[R]]) -> Callable[P, AppFuture[R]]: ...
+def join_app(function: Callable[P, Now[Future[R]]]) -> Callable[P, AppFuture[R]]: ...
 @overload
 def join_app(
     function: None = None,

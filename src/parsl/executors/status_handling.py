@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
@@ -14,7 +15,6 @@ from parsl.executors.base import ParslExecutor
 from parsl.executors.errors import BadStateException, ScalingFailed
 from parsl.jobs.error_handlers import noop_error_handler, simple_error_handler
 from parsl.jobs.states import TERMINAL_STATES, JobState, JobStatus
-from parsl.providers.errors import ScaleOutFailed
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -173,15 +173,21 @@ class BlockProviderExecutor(ParslExecutor):
         for group in (block_ids[i : i + at_once] for i in range(0, n, at_once)):
             for block_id in group:
                 logger.info("Scaling out block %s of executor %s", block_id, self.label)
+            reason = "the provider returned no job id"
             try:
-                blocks = [Block(job_id, JobStatus(JobState.PENDING)) for job_id in self._launch_blocks(group)]
+                job_ids = self._launch_blocks(group)
             except Exception as e:  # noqa: BLE001 - providers raise what they like; the blocks have failed with it
-                names = ", ".join(group)
-                logger.warning("Block %s of executor %s could not be submitted: %s", names, self.label, e)
-                blocks = [Block(None, JobStatus(JobState.FAILED, f"Failed to start block {b}: {e}")) for b in group]
+                job_ids, reason = [], str(e)
+            blocks = [self._new_block(*pair, reason) for pair in itertools.zip_longest(group, job_ids[: len(group)])]
             with self._blocks_lock:
                 self._blocks.update(zip(group, blocks, strict=True))
         return block_ids
+
+    def _new_block(self, block_id: str, job_id: str | None, reason: str) -> Block:
+        if job_id:
+            return Block(job_id, JobStatus(JobState.PENDING))
+        logger.warning("Block %s of executor %s could not be submitted: %s", block_id, self.label, reason)
+        return Block(None, JobStatus(JobState.FAILED, f"Failed to start block {block_id}: {reason}"))
 
     def _launch_blocks(self, block_ids: Sequence[str]) -> list[str]:
         """Submit blocks, several of them together where the provider can do that."""
@@ -194,11 +200,8 @@ class BlockProviderExecutor(ParslExecutor):
         names = [f"parsl.{self.label}.block-{block_id}" for block_id in block_ids]
         if len(block_ids) > 1:
             job_ids: list[str] = self.provider.submit_many(commands, 1, names)
-        else:
-            job_ids = [provider.submit(commands[0], 1, names[0])]
-        if not all(job_ids):
-            raise ScaleOutFailed(getattr(provider, "label", type(provider).__name__), "the provider returned no job id")
-        return job_ids
+            return job_ids
+        return [provider.submit(commands[0], 1, names[0])]
 
     def scale_in_facade(self, n: int, max_idletime: float | None = None) -> list[str]:
         """Give back up to `n` blocks, see `scale_in`."""

@@ -236,6 +236,24 @@ def test_a_node_tells_of_lost_workers_and_has_new_ones(node):
     assert node.value(node.run(2, int)) == 0
 
 
+def test_a_manager_that_can_start_no_worker_takes_its_leave(make, tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    node = make()
+    node.receive_a(Register)
+    node.send(Registered([""], True, node.store.folder))
+    assert node.value(node.run(1, int)) == 0
+    python.unlink()
+    body, _ = facade.pack_arguments((5,), {})
+    node.send(Tasks([Task(2, 2, Payload(body))], {2: facade.serialize(os._exit)}, []))
+    assert "worker 0 cannot be started" in node.receive_a(Leaving).reason
+    code, errors = node.end()
+    assert code == 1
+    assert "worker 0 cannot be started" in errors
+
+
 def test_a_refused_manager_says_why_and_ends(make):
     node = make()
     node.receive_a(Register)

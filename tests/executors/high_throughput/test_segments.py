@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -176,8 +177,7 @@ def test_the_next_store_removes_those_of_killed_processes_only(tmp_path, monkeyp
     monkeypatch.setattr(segments, "_LEAST_ROOM", 0)
     live = SegmentStore()
     dead = make_store_and_die(tmp_path)
-    half_removed = make_store_and_die(tmp_path)
-    os.rename(half_removed, f"{half_removed}-closed")
+    shutil.copytree(dead, tmp_path / "parsl-99-half0ne_-closed")
     no_store = tmp_path / "parsl-123-abcdefgh"
     no_store.mkdir()
     (no_store / "token").write_text("somebody's file")

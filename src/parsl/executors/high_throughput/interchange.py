@@ -109,6 +109,8 @@ class Interchange:
             self.broker.flush(time.monotonic())
             self.to_client(Answer(message.query, found))
         elif isinstance(message, Query):
+            # What the client keeps account of is not to be older than the answer.
+            self.broker.flush(time.monotonic())
             self.to_client(Answer(message.query, self._answer(message.what)))
         else:
             self.stop("the client said so")

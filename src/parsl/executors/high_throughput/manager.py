@@ -360,7 +360,14 @@ class Manager:
 
     def start_worker(self, slot: int) -> None:
         """Start a worker process for a slot."""
-        worker = self._processes.start(slot)
+        try:
+            worker = self._processes.start(slot)
+        except OSError as e:
+            if self._link is None:
+                raise
+            # Tasks are better off on another node than in wait for a worker that does not come.
+            self.end(f"worker {slot} cannot be started: {e}", 1)
+            return
         # The end of the stream says nothing new: SIGCHLD tells of the process.
         worker.stream = Stream(
             self._loop, worker.connection, lambda data: self._said(worker, self._from_worker.decode(data)), lambda: None

@@ -228,13 +228,18 @@ def kill_orphans(environment: Mapping[str, str]) -> None:
     """
     import psutil
 
-    victims = []
-    for process in psutil.Process().children():
+    victims: list[psutil.Process] = []
+    try:
+        children = psutil.Process().children()
+    except OSError as e:
+        logger.warning("What a worker may have left behind cannot be looked for: %s", e)
+        return
+    for process in children:
         try:
             theirs = process.environ()
             if all(theirs.get(name) == value for name, value in environment.items()):
                 victims += [process, *process.children(recursive=True)]
-        except psutil.Error as e:
+        except (psutil.Error, OSError) as e:
             logger.debug("process %d is not looked at: %s", process.pid, e)
     kill_processes(victims)
 

@@ -1,0 +1,274 @@
+"""The Broker under any history of events: every task ends once, and no message goes where it must not."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from parsl.executors.high_throughput.broker import Broker
+from parsl.executors.high_throughput.manager_selector import BlockIdManagerSelector, RandomManagerSelector
+from parsl.executors.high_throughput.messages import (
+    CANCELLED,
+    DONE,
+    RAISED,
+    Drained,
+    Draining,
+    Heartbeat,
+    Leaving,
+    Managers,
+    Payload,
+    Refused,
+    Result,
+    Results,
+    Submit,
+    Tasks,
+)
+from tests.executors.high_throughput.broker_fakes import (
+    PARSL,
+    PYTHON,
+    THRESHOLD,
+    Confused,
+    Failing,
+    FakeOutbox,
+    done,
+    register,
+    task,
+)
+
+
+class ModelManager:
+    def __init__(self, credit):
+        self.credit = credit
+        self.open = True
+        self.draining = False
+        self.tasks = set()
+        self.functions = set()
+
+
+class Checked(FakeOutbox):
+    """An outbox that checks each message against what may be sent at that moment."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = {}
+        self.queued = {}
+        self.open = set()
+        self.bodies = {}
+        self.sent_ranks = []
+
+    def to_client(self, message):
+        super().to_client(message)
+        if type(message) is Results:
+            for result in message.results:
+                assert result.id in self.open, "reported twice, or never submitted"
+                self.open.discard(result.id)
+                assert result.id not in self.queued or result.status == CANCELLED
+                self.queued.pop(result.id, None)
+
+    def to_manager(self, identity, message):
+        super().to_manager(identity, message)
+        manager = self.model.get(identity)
+        if type(message) is Tasks:
+            self._check_tasks(manager, message)
+        elif type(message) is Drained:
+            assert manager.draining
+            assert not manager.tasks
+            del self.model[identity]
+        elif type(message) is Refused:
+            assert manager is None
+        elif type(message) is Heartbeat:
+            assert manager is not None
+
+    def _check_tasks(self, manager, message):
+        assert manager is not None, "sent to a manager that is gone"
+        assert set(message.forget) <= manager.functions
+        manager.functions -= set(message.forget)
+        assert not set(message.functions) & manager.functions, "a function was sent twice"
+        assert all(self.bodies[f] == body for f, body in message.functions.items())
+        manager.functions |= set(message.functions)
+        assert {t.function for t in message.tasks} - {0} <= manager.functions, "a task came before its function"
+        assert manager.open or not message.tasks, "sent to a held or draining manager"
+        ranks = [self.queued.pop(t.id) for t in message.tasks]
+        assert ranks == sorted(ranks)
+        manager.tasks |= {t.id for t in message.tasks}
+        assert not ranks or len(manager.tasks) <= manager.credit
+        # What was passed over may not rank before what was sent: checked at the end of the pass.
+        self.sent_ranks += ranks
+
+
+names = st.sampled_from([b"a", b"b", b"c"])
+priorities = st.none() | st.sampled_from([0, 1, 1.5, -2])
+selectors = st.sampled_from([BlockIdManagerSelector(), RandomManagerSelector(), Failing(), Confused()])
+
+
+class History(RuleBasedStateMachine):
+    @initialize(selector=selectors, data=st.data())
+    def begin(self, selector, data):
+        self.now = 0.0
+        self.ids = itertools.count(1)
+        self.functions = itertools.count(1)
+        self.function_of = {}
+        self.outbox = Checked()
+        self.broker = Broker(self.outbox, selector, THRESHOLD, PYTHON, PARSL)
+        for name in (b"a", b"b", b"c"):
+            self.register(name, data.draw(st.integers(1, 2)), data.draw(st.integers(0, 3)), "0")
+
+    def end_pass(self):
+        self.outbox.sent_ranks = []
+        self.broker.assign()
+        if self.outbox.sent_ranks and self.outbox.queued:
+            assert max(self.outbox.sent_ranks) < min(self.outbox.queued.values()), "a task overtook another"
+        free = [m for m in self.outbox.model.values() if m.open and len(m.tasks) < m.credit]
+        assert not free or not self.outbox.queued, "a task waits although somebody would take it"
+        self.broker.flush(self.now)
+
+    @rule(some=st.lists(priorities, max_size=9), new=st.booleans(), data=st.data())
+    def submit(self, some, new, data):
+        bodies = {}
+        if new:
+            number = next(self.functions)
+            bodies[number] = self.outbox.bodies[number] = b"body %d" % number
+        calls = []
+        for priority in some:
+            function = data.draw(st.sampled_from([0, *self.outbox.bodies]))
+            call = task(next(self.ids), priority, function)
+            self.outbox.queued[call.id] = (math.inf if priority is None else priority, call.id)
+            self.outbox.open.add(call.id)
+            self.function_of[call.id] = function
+            calls.append(call)
+        self.broker.submit(Submit(calls, bodies, []))
+        self.end_pass()
+
+    @precondition(lambda self: self.outbox.bodies)
+    @rule(data=st.data())
+    def forget(self, data):
+        # The client forgets a function only once no call of it is open.
+        used = {self.function_of[n] for n in self.outbox.open}
+        unused = [f for f in self.outbox.bodies if f not in used]
+        some = data.draw(st.lists(st.sampled_from(unused), unique=True)) if unused else []
+        self.broker.submit(Submit([], {}, some))
+        for number in some:
+            del self.outbox.bodies[number]
+        for known in (self.outbox.model, self.broker.managers):
+            assert not any(m.functions & set(some) for m in known.values())
+
+    @rule(name=names, workers=st.integers(1, 3), stock=st.integers(0, 4), block=st.sampled_from(["0", "1", "x"]))
+    def register(self, name, workers, stock, block):
+        self.outbox.model[name] = ModelManager(workers + stock)
+        self.broker.register(name, register(name, workers, workers + stock, block), self.now)
+        self.end_pass()
+
+    @rule(name=names)
+    def register_with_another_python(self, name):
+        before = self.outbox.model.pop(name, None)
+        self.broker.register(name, register(name, python="3.9.1"), self.now)
+        if before is not None:
+            self.outbox.model[name] = before
+
+    @rule(name=names, credit=st.integers(0, 5), strays=st.lists(st.integers(1, 60), max_size=2), data=st.data())
+    def results(self, name, credit, strays, data):
+        manager = self.outbox.model.get(name)
+        own = sorted(manager.tasks) if manager else []
+        ended = data.draw(st.lists(st.sampled_from(own), max_size=5)) if own else []
+        if manager:
+            manager.tasks -= {*ended, *strays}
+            manager.credit = credit
+        self.broker.heard(name, done(*ended, *strays, credit=credit), self.now)
+        self.end_pass()
+
+    @rule(name=names, what=st.sampled_from(["drain", "hold", "lose", "leave", "fall silent"]))
+    def mishap(self, name, what):
+        manager = self.outbox.model.get(name)
+        if what == "drain":
+            if manager:
+                manager.open, manager.draining = False, True
+            self.broker.heard(name, Draining(), self.now)
+        elif what == "hold":
+            if manager:
+                manager.open = False
+            assert self.broker.hold(name) == (manager is not None)
+        elif what == "lose":
+            self.lose(name)
+        elif what == "leave":
+            self.outbox.model.pop(name, None)
+            self.broker.heard(name, Leaving("why"), self.now)
+        else:
+            self.fall_silent(name)
+        self.end_pass()
+
+    def lose(self, name):
+        self.outbox.model.pop(name, None)
+        self.broker.lost(name, "its connection has ended")
+
+    def fall_silent(self, name):
+        for beat in range(3):
+            self.now += THRESHOLD / 2 - 1
+            for other in set(self.outbox.model) - {name}:
+                self.broker.heard(other, Heartbeat(), self.now)
+            if beat == 2:
+                self.outbox.model.pop(name, None)
+            self.broker.expire(self.now)
+            assert set(self.broker.managers) == set(self.outbox.model)
+
+    @rule(name=names, data=st.data())
+    def fail_to_send(self, name, data):
+        manager = self.outbox.model.get(name)
+        number = data.draw(st.sampled_from(sorted(manager.tasks) if manager and manager.tasks else [77]))
+        if manager:
+            manager.tasks.discard(number)
+        self.broker.failed(name, Result(number, RAISED, Payload(b"no room")), self.now)
+        self.end_pass()
+
+    @rule(number=st.integers(1, 60))
+    def cancel(self, number):
+        assert self.broker.cancel(number) == (number in self.outbox.queued)
+        self.broker.flush(self.now)
+        assert number not in self.outbox.queued
+
+    @rule(name=names, message=st.sampled_from([Draining(), Heartbeat(), done(1, 2, credit=9)]))
+    @precondition(lambda self: len(self.outbox.model) < 3)
+    def a_stranger_speaks(self, name, message):
+        if name not in self.outbox.model:
+            self.broker.heard(name, message, self.now)
+            assert self.outbox.managers[-1] == (name, Refused("not registered"))
+
+    def teardown(self):
+        """Whatever has happened: with one good manager, every task that is still open is reported."""
+        if not hasattr(self, "broker"):
+            return
+        for name in list(self.outbox.model):
+            self.lose(name)
+        self.broker.flush(self.now)
+        self.register(b"last", 3, 2, "0")
+        for _ in range(len(self.outbox.queued) + 1):
+            ended = sorted(self.outbox.model[b"last"].tasks)
+            self.outbox.model[b"last"].tasks.clear()
+            self.broker.heard(b"last", done(*ended, credit=5), self.now)
+            self.end_pass()
+        assert self.outbox.open == set()
+        assert self.outbox.queued == {}
+        assert len(self.broker.queue) == 0
+        assert len(self.outbox.reported()) == next(self.ids) - 1
+
+
+TestHistory = History.TestCase
+TestHistory.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_the_checks_of_the_history_see_a_fault():
+    outbox = Checked()
+    outbox.model[b"a"] = ModelManager(1)
+    outbox.queued = {1: (math.inf, 1), 2: (math.inf, 2)}
+    outbox.open = {1, 2}
+    with pytest.raises(AssertionError):
+        outbox.to_manager(b"a", Tasks([task(1), task(2)], {}, []))
+    with pytest.raises(AssertionError):
+        outbox.to_client(Results([Result(3, DONE, Payload(b""))]))
+    with pytest.raises(msgspec.DecodeError):
+        outbox.to_manager(b"a", Managers([], []))
