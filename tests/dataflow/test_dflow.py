@@ -102,6 +102,13 @@ def test_run_folders_are_numbered(tmp_path: Path) -> None:
     assert (tmp_path / "000" / "parsl.log").read_text().startswith("1")
 
 
+def test_names_that_libraries_take_from_the_kernels_module() -> None:
+    from parsl.dataflow import dflow
+
+    for name in ("DataFlowKernel", "DataFlowKernelLoader", "make_rundir", "Config", "AppFuture"):
+        assert hasattr(dflow, name)
+
+
 # -- several kernels --------------------------------------------------------------------------------------------------
 
 
@@ -138,13 +145,17 @@ def test_twenty_kernels_leave_no_thread_and_no_descriptor(tmp_path: Path) -> Non
     with loaded(tmp_path):
         double(1).result(timeout=SOON)
     process = psutil.Process()
-    before = (threading.active_count(), process.num_fds(), process.num_threads())
+    threads, descriptors = set(threading.enumerate()), process.num_fds()
     for _ in range(20):
         with loaded(tmp_path):
             futures = [double(i) for i in range(5)]
             futures[0].add_done_callback(lambda _: None)
             assert [f.result(timeout=SOON) for f in futures] == [0, 2, 4, 6, 8]
-    assert (threading.active_count(), process.num_fds(), process.num_threads()) == before
+    left = set(threading.enumerate()) - threads
+    for thread in left:
+        thread.join(SOON)
+    assert not any(thread.is_alive() for thread in left)
+    assert process.num_fds() == descriptors
 
 
 def test_a_config_can_be_used_again(tmp_path: Path) -> None:

@@ -108,6 +108,21 @@ def test_a_chain_released_by_one_future_starts_on_a_shallow_stack(kernel: DataFl
     assert max(depths) < 50
 
 
+@pytest.mark.parametrize("end", ["well", "badly"])
+def test_a_chain_longer_than_any_stack(kernel: DataFlowKernel, end: str) -> None:
+    first: Future[int] = Future()
+    future: Any = first
+    for _ in range(20_000):
+        future = add(future, 1)
+    if end == "well":
+        first.set_result(0)
+        assert future.result(timeout=6 * SOON) == 20_000
+    else:
+        first.set_exception(LookupError("root"))
+        assert isinstance(future.exception(timeout=6 * SOON).__cause__, LookupError)
+    assert kernel.tasks == {}
+
+
 def test_the_message_of_a_failed_dependency_names_tasks_and_futures(kernel: DataFlowKernel) -> None:
     foreign: Future[int] = Future()
     broken = fail()

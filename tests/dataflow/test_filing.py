@@ -117,6 +117,7 @@ def test_a_produced_file_is_waited_for(kernel: DataFlowKernel, tmp_path: Path) -
     target = File(str(tmp_path / "out"))
     future = write("made", outputs=[target])
     (output,) = future.outputs
+    assert future.outputs is future._outputs
     assert isinstance(output, DataFuture)
     assert output.tid == future.tid
     assert read(output, inputs=[output]).result(timeout=SOON) == ["made", "made"]

@@ -82,11 +82,11 @@ def test_an_interchange_that_does_not_start_says_why(make, command, told):
 
 @pytest.mark.parametrize("does", ["pass", "import sys; sys.stdout.close()", "print('REA', end='', flush=True)"])
 def test_an_interchange_that_says_nothing_is_not_waited_for_for_ever(make, monkeypatch, does):
-    monkeypatch.setattr(client_module, "START_SECONDS", 0.5)
-    monkeypatch.setattr(client_module, "STOP_SECONDS", 0.5)
     executor = make(interchange_launch_cmd=[PYTHON, "-c", f"import time; {does}; time.sleep(600)"])
     began = time.monotonic()
-    with pytest.raises(InterchangeStartError):
+    with monkeypatch.context() as patch, pytest.raises(InterchangeStartError):
+        patch.setattr(client_module, "START_SECONDS", 0.5)
+        patch.setattr(client_module, "STOP_SECONDS", 0.5)
         executor.start()
     assert time.monotonic() - began < 10
     # It can be tried again.

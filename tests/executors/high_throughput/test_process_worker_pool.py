@@ -240,7 +240,9 @@ def test_a_manager_that_can_start_no_worker_takes_its_leave(make, tmp_path, monk
     python = tmp_path / "python"
     python.symlink_to(sys.executable)
     monkeypatch.setattr(sys, "executable", str(python))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    # Under this name it does not find the libraries by itself.
+    environment = {**pilot.script_environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    monkeypatch.setattr(pilot, "script_environment", lambda: environment)
     node = make()
     node.receive_a(Register)
     node.send(Registered([""], True, node.store.folder))

@@ -183,7 +183,7 @@ class Network:
         if group and attempt(lambda: client.delete_security_group(GroupId=group)):
             self.security_group_id = None
         for subnet in list(self.subnet_ids):
-            if attempt(lambda subnet=subnet: client.delete_subnet(SubnetId=subnet)):  # type: ignore[misc]
+            if attempt(lambda subnet=subnet: client.delete_subnet(SubnetId=subnet)):  # type: ignore[misc]  # bound now
                 self.subnet_ids.remove(subnet)
         if gateway:
             attempt(lambda: client.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc))
