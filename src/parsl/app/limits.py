@@ -70,40 +70,60 @@ def _can_use_alarm() -> bool:
 
 
 def _limit_by_signal(f: Callable[..., Any], seconds: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    ended = False
+
     def expired(*_: object) -> None:
-        raise AppTimeout(_text(f, seconds))
+        # A signal may have come just before the timer was stopped, and Python call this just after.
+        if not ended:
+            raise AppTimeout(_text(f, seconds))
 
     before = signal.signal(signal.SIGALRM, expired)
     try:
-        # Again every tenth of a second, for a function that catches the exception in a loop.
-        signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
         try:
+            # Again every tenth of a second, for a function that catches the exception in a loop.
+            signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
             return f(*args, **kwargs)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            ended = True
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
 def _limit_by_thread(f: Callable[..., Any], seconds: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     ident = ctypes.c_ulong(threading.get_ident())
-    lock, ended = threading.Lock(), False
-    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    lock, ended, fired = threading.Lock(), False, False
 
     def expire() -> None:
+        nonlocal fired
         with lock:
             if not ended:
-                raise_in(ident, ctypes.py_object(AppTimeout))
+                fired = True
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(AppTimeout))
 
     timer = threading.Timer(seconds, expire)
     timer.daemon = True
     timer.start()
     try:
-        return f(*args, **kwargs)
-    finally:
-        # Under the lock, the timer has either fired (and its exception is pending or was raised) or never will.
-        with lock:
-            ended = True
-            raise_in(ident, None)
-        timer.cancel()
-        timer.join()
+        try:
+            return f(*args, **kwargs)
+        finally:
+            # Under the lock, the timer has either fired or never will.
+            with lock:
+                ended = True
+            if fired:
+                # If the exception is still to come, it comes here. It is not taken back by setting it to nothing:
+                # that leaves Python looking for it for ever, at each step of the whole process.
+                for _ in range(_STEPS):
+                    pass
+            timer.cancel()
+            timer.join()
+    except AppTimeout as e:
+        if e.args:
+            raise  # of a limit inside this one
+        # The timer can raise a class only: say what happened.
+        raise AppTimeout(_text(f, seconds)) from None
+
+
+# Python looks for exceptions from other threads at least once in so many steps of a loop.
+_STEPS = 1000
