@@ -69,6 +69,29 @@ def test_no_wake_up_is_lost(loop: Loop) -> None:
         assert answers.get(timeout=SOON) == i
 
 
+def test_a_post_just_before_the_loop_falls_asleep_is_not_left_lying() -> None:
+    """The poster has appended, and not seen the flag that the loop sets next: it wakes nobody."""
+    called = threading.Event()
+
+    class Drowsy(Loop):
+        asleep = False
+
+        @property
+        def _sleeping(self) -> bool:
+            return self.asleep
+
+        @_sleeping.setter
+        def _sleeping(self, value: bool) -> None:
+            if value and not called.is_set():
+                self._inbox.append((called.set, ()))
+            self.asleep = value
+
+    loop = Drowsy()
+    loop.start()
+    assert called.wait(SOON)
+    ended(loop)
+
+
 def test_two_loops_that_wake_each_other(loop: Loop) -> None:
     other = Loop("the other")
     other.start()

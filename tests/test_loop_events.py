@@ -202,17 +202,24 @@ def test_removing_what_is_not_waited_for_does_nothing(loop: Loop, pair: tuple[so
 
 
 def test_hooks_may_remove_themselves_and_others_are_still_called(loop: Loop) -> None:
-    seen: list[str] = []
+    passes = itertools.count()
+    seen: list[tuple[str, int]] = []
+    now = 0
+
+    def first() -> None:
+        nonlocal now
+        now = next(passes)
 
     def once() -> None:
-        seen.append("once")
+        seen.append(("once", now))
         loop.remove_hook(once)
 
     def last() -> None:
-        seen.append("last")
+        seen.append(("last", now))
 
-    loop.call(lambda: (loop.at_pass_end(once), loop.at_pass_end(last)))
+    loop.call(lambda: [loop.at_pass_end(hook) for hook in (first, once, last)])
     settled(loop)
     loop.call(loop.remove_hook, last)
-    assert seen.count("once") == 1
-    assert seen.index("last") == 1
+    loop.call(loop.remove_hook, first)
+    assert seen[:2] == [("once", 0), ("last", 0)]
+    assert [name for name, _ in seen].count("once") == 1

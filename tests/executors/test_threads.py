@@ -209,6 +209,14 @@ def test_no_call_is_lost_when_shutdown_races_with_submit() -> None:
         assert wait(ends, timeout=SOON).not_done == set()
 
 
+def test_a_call_that_comes_just_when_the_pool_ends_is_refused(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_add_thread", pool.shutdown)
+    with pytest.raises(ExecutorShutDownError):
+        pool.submit(len, {}, "x")
+
+
 def test_a_pool_lives_again_while_calls_of_its_first_life_still_run(pool: ThreadPoolExecutor) -> None:
     held = Held(pool)
     pool.shutdown(block=False)
@@ -258,15 +266,13 @@ def test_where_no_thread_can_be_started_those_that_there_are_do(
 def test_idle_threads_keep_nothing_alive(pool: ThreadPoolExecutor) -> None:
     class Big: ...
 
-    big = Big()
-    gone = weakref.ref(big)
+    big, gone = Big(), threading.Event()
+    weakref.finalize(big, gone.set)
     future = pool.submit(lambda x: x, {}, big)
     assert future.result(timeout=SOON) is big
-    for _ in range(2):  # each thread has a later call
-        pool.submit(len, {}, "x").result(timeout=SOON)
     del future, big
     gc.collect()
-    assert gone() is None
+    assert gone.wait(SOON)
 
 
 def test_nothing_is_sampled(pool: ThreadPoolExecutor) -> None:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import logging
 import os
 import random
-import signal
-import socket
 import threading
 import time
-import traceback
 from concurrent.futures import CancelledError
 
 import psutil
@@ -21,9 +16,7 @@ import parsl
 from parsl.app.app import bash_app, join_app, python_app
 from parsl.app.errors import AppTimeout, BashExitFailure, MissingOutputs
 from parsl.data_provider.files import File
-from parsl.dataflow.errors import DependencyError
 from parsl.executors.errors import InvalidResourceSpecification
-from parsl.serialize.errors import DeserializationError, SerializationError
 from tests.live import pilot
 
 
@@ -264,169 +257,6 @@ def test_walltime_ends_a_busy_function_and_the_worker_goes_on(dfk, executor):
     assert pilot.workers_of(executor) == before
 
 
-# -- errors ------------------------------------------------------------------------------------------------------------
-
-
-class OnlyHere(Exception):
-    def __init__(self, code, *, where):
-        super().__init__(f"code {code}")
-        self.code = code
-        self.where = where
-
-
-def test_an_exception_arrives_as_itself_with_its_traceback_and_one_line_on_where(dfk, executor):
-    def inner():
-        raise OnlyHere(7, where="deep inside")
-
-    def outer():
-        try:
-            inner()
-        except OnlyHere as e:
-            raise LookupError("outer") from e
-
-    future = python_app(outer, data_flow_kernel=dfk)()
-    error = future.exception(pilot.SOON)
-    assert type(error) is LookupError
-    assert isinstance(error.__cause__, OnlyHere)
-    assert (error.__cause__.code, error.__cause__.where) == (7, "deep inside")
-    text = "".join(traceback.format_exception(error))
-    assert 'raise OnlyHere(7, where="deep inside")' in text
-    assert "in outer" in text
-    assert "worker.py" not in text, "frames of the worker itself tell the user nothing"
-    (note,) = error.__notes__
-    manager = executor.connected_managers()[0]
-    logs = os.path.join(dfk.run_dir, "htex", "block-0", manager["manager"])
-    for part in (f"task {future.tid} ", f"host {socket.gethostname()}", "block 0", f"log: {logs}"):
-        assert part in note
-    assert "\n" not in note
-
-
-@dataclasses.dataclass(frozen=True)
-class Frozen(Exception):
-    code: int
-
-
-def test_an_exception_that_cannot_be_changed_arrives_as_itself(dfk):
-    @python_app(data_flow_kernel=dfk)
-    def fail():
-        raise Frozen(3)
-
-    error = fail().exception(pilot.SOON)
-    assert error == Frozen(3)
-    assert "block 0" in error.__notes__[0]
-
-
-def test_an_error_names_the_log_file_of_its_worker_and_it_is_there(dfk):
-    @python_app(data_flow_kernel=dfk)
-    def fail():
-        raise OSError("x")
-
-    (note,) = fail().exception(pilot.SOON).__notes__
-    path = note.partition("log: ")[2]
-    assert os.path.isfile(path), note
-
-
-def test_what_depends_on_a_failure_says_so(dfk):
-    @python_app(data_flow_kernel=dfk)
-    def fail():
-        raise KeyError("root")
-
-    @python_app(data_flow_kernel=dfk)
-    def after(x):
-        return x
-
-    first = fail()
-    error = after(after(first)).exception(pilot.SOON)
-    assert isinstance(error, DependencyError)
-    assert error.__cause__ is first.exception()
-
-
-class BadNews:
-    """Becomes bytes without trouble, but cannot be made of them again."""
-
-    def __reduce__(self):
-        return explode, ("bad news",)
-
-
-def explode(text):
-    raise RuntimeError(text)
-
-
-def test_a_result_that_cannot_be_unpacked_is_that_tasks_error_alone(dfk):
-    @python_app(data_flow_kernel=dfk)
-    def give(kind):
-        return kind() if callable(kind) else kind
-
-    others = [give(i) for i in range(50)]
-    bad = give(BadNews)
-    others += [give(i) for i in range(50, 100)]
-    error = bad.exception(pilot.SOON)
-    assert isinstance(error, DeserializationError)
-    assert "bad news" in str(error)
-    assert [o.result(pilot.SOON) for o in others] == list(range(100))
-
-
-def test_an_argument_that_cannot_be_packed_is_that_tasks_error_alone(dfk):
-    @python_app(data_flow_kernel=dfk)
-    def take(x):
-        return x
-
-    bad, good = take({"deep": [0, (i for i in ())]}), take(1)
-    error = bad.exception(pilot.SOON)
-    assert isinstance(error, SerializationError)
-    assert "generator" in str(error)
-    assert "['deep'][1]" in str(error)
-    assert good.result(pilot.SOON) == 1
-
-
-def test_an_argument_that_cannot_be_unpacked_is_that_tasks_error_alone(dfk):
-    @python_app(data_flow_kernel=dfk)
-    def take(x):
-        return x
-
-    bad, good = take(BadNews()), take(1)
-    assert "bad news" in str(bad.exception(pilot.SOON))
-    assert good.result(pilot.SOON) == 1
-
-
-def test_a_result_that_cannot_be_packed_is_that_tasks_error_alone(dfk, executor):
-    @python_app(data_flow_kernel=dfk)
-    def give(kind):
-        return {"good": 1, "bad": (i for i in ())} if kind else 2
-
-    before = pilot.workers_of(executor)
-    bad, good = give(True), give(False)
-    error = bad.exception(pilot.SOON)
-    assert isinstance(error, SerializationError)
-    assert "the result['bad']" in str(error)
-    assert good.result(pilot.SOON) == 2
-    assert pilot.workers_of(executor) == before
-
-
-def test_an_exception_that_cannot_be_packed_still_tells_its_story(dfk):
-    class Clingy(Exception):
-        def __init__(self, text):
-            super().__init__(text)
-            self.ghost = (i for i in ())
-
-    @python_app(data_flow_kernel=dfk)
-    def fail():
-        raise Clingy("hold on")
-
-    assert "hold on" in str(fail().exception(pilot.SOON))
-
-
-@pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit, BaseException])
-def test_an_exception_that_is_no_exception_costs_no_worker(dfk, executor, kind):
-    @python_app(data_flow_kernel=dfk)
-    def fail(kind):
-        raise kind("raised")
-
-    before = pilot.workers_of(executor)
-    assert type(fail(kind).exception(pilot.SOON)) is kind
-    assert pilot.workers_of(executor) == before
-
-
 # -- cancel, priorities ------------------------------------------------------------------------------------------------
 
 
@@ -464,98 +294,3 @@ def test_an_unknown_resource_is_refused_in_the_future(dfk):
     error = any_app(parsl_resource_specification={"priority": "high"}).exception(pilot.SOON)
     assert isinstance(error, InvalidResourceSpecification)
     assert any_app(parsl_resource_specification={"priority": -1}).result(pilot.SOON) == 1
-
-
-# -- the half-public surface -------------------------------------------------------------------------------------------
-
-
-def test_what_libraries_read_of_the_executor(dfk, executor):
-    number = executor._task_counter
-    future = executor.submit(divmod, {}, 7, 2)
-    assert future.parsl_executor_task_id == executor._task_counter == number + 1
-    assert future.result(pilot.SOON) == (3, 1)
-    (manager,) = executor.connected_managers()
-    assert {
-        "manager": str,
-        "block_id": str,
-        "worker_count": int,
-        "tasks": int,
-        "idle_duration": float,
-        "active": bool,
-        "draining": bool,
-        "parsl_version": str,
-        "python_version": str,
-    }.items() <= {k: type(v) for k, v in manager.items()}.items()
-    assert manager["active"] is True
-    assert manager["draining"] is False
-    assert manager["worker_count"] == 2
-    assert executor.connected_blocks() == ["0"]
-    assert executor.connected_workers == 2
-    assert executor.workers_per_node == 2
-    assert list(executor.status()) == ["0"]
-    assert executor.blocks_to_job_id == {"0": next(iter(executor.job_ids_to_block))}
-    assert executor.connected_managers_packages()[manager["manager"]]["parsl"]
-
-
-def test_tasks_holds_the_futures_of_open_calls(dfk, executor, gate):
-    held = [python_app(pilot.wait_at, data_flow_kernel=dfk)(gate.path) for _ in range(2)]
-    pilot.wait_for(lambda: executor.outstanding() == 2)
-    assert list(executor.tasks.values()) == held
-    direct = executor.submit(pilot.wait_at, {}, gate.path)
-    assert executor.tasks[executor._task_counter] is direct
-    gate.let(3)
-    assert all(f.result(pilot.SOON) for f in [*held, direct])
-    assert executor.outstanding() == 0
-    assert not executor.tasks
-
-
-def test_a_call_packed_by_the_caller_runs(executor):
-    from parsl.serialize import pack_apply_message
-
-    buffer = pack_apply_message(divmod, (7,), {})
-    small = executor.submit_payload({}, pack_apply_message(divmod, (7, 2), {}))
-    large = executor.submit_payload({"resource_spec": {"priority": 1}}, pack_apply_message(len, (b"x" * 10**6,), {}))
-    assert small.result(pilot.SOON) == (3, 1)
-    assert large.result(pilot.SOON) == 10**6
-    assert large.parsl_executor_task_id == small.parsl_executor_task_id + 1
-    assert isinstance(executor.submit_payload({}, buffer).exception(pilot.SOON), TypeError)
-    assert executor.submit_payload({}, b"garbage").exception(pilot.SOON) is not None
-
-
-def test_workers_are_children_of_the_manager_in_its_process_group(executor):
-    manager, workers = pilot.manager_of(executor), pilot.workers_of(executor)
-    assert len(workers) == 2
-    assert {os.getpgid(w.pid) for w in workers} == {os.getpgid(manager.pid)}
-    assert os.getpgid(manager.pid) != os.getpgid(os.getpid())
-
-
-def test_the_logs_are_where_they_are_looked_for(dfk, executor):
-    uid = executor.connected_managers()[0]["manager"]
-    folder = os.path.join(dfk.run_dir, "htex")
-    node = os.path.join(folder, "block-0", uid)
-    for path in (f"{folder}/interchange.log", f"{node}/manager.log", f"{node}/worker_0.log", f"{node}/worker_1.log"):
-        assert os.path.getsize(path) > 0, path
-
-
-def test_one_record_a_task_binds_it_to_its_number_in_the_executor(tmp_path, caplog):
-    with caplog.at_level(logging.DEBUG, "parsl"), pilot.kernel(tmp_path) as kernel:
-        futures = [kernel.submit(int, ()) for _ in range(3)]
-        assert [f.result(pilot.SOON) for f in futures] == [0, 0, 0]
-    bound = [vars(r) for r in caplog.records if "parsl.executor_task" in vars(r)]
-    assert [(r["parsl.task"], r["parsl.executor"], r["parsl.executor_task"]) for r in bound] == [
-        (0, "htex", 1),
-        (1, "htex", 2),
-        (2, "htex", 3),
-    ]
-    started = {
-        vars(r)["parsl.executor.label"]: vars(r)["parsl.executor.type"]
-        for r in caplog.records
-        if vars(r).get("parsl.executor.label")
-    }
-    assert started["htex"] == "parsl.executors.high_throughput.executor.HighThroughputExecutor"
-
-
-def test_signals_of_the_terminal_do_not_reach_the_node(executor):
-    for process in (pilot.interchange_of(executor), pilot.manager_of(executor)):
-        os.kill(process.pid, signal.SIGINT)
-    assert executor.submit(int, {}).result(pilot.SOON) == 0
