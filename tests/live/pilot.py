@@ -171,3 +171,8 @@ def wait_at(path: str) -> int:
 def running(executor: HighThroughputExecutor, tasks: int) -> bool:
     """Tell whether so many tasks are on nodes."""
     return bool(sum(m["tasks"] for m in executor.connected_managers()) == tasks)
+
+
+def ready(executor: HighThroughputExecutor) -> None:
+    """Wait until all processes of the executor's first block are there: they then belong to whoever started it."""
+    wait_for(lambda: len(workers_of(executor)) == executor.workers_per_node)

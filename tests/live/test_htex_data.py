@@ -27,7 +27,7 @@ MB = KB * KB
 @pytest.fixture(scope="module")
 def dfk(tmp_path_factory):
     with pilot.kernel(tmp_path_factory.mktemp("data")) as kernel:
-        assert kernel.submit(os.getpid, ()).result(pilot.SOON)
+        pilot.ready(kernel.executors["htex"])
         yield kernel
 
 

@@ -19,6 +19,7 @@ from tests.live import pilot
 @pytest.fixture(scope="module")
 def dfk(tmp_path_factory):
     with pilot.kernel(tmp_path_factory.mktemp("errors")) as kernel:
+        pilot.ready(kernel.executors["htex"])
         yield kernel
 
 

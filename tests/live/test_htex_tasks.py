@@ -28,6 +28,7 @@ def dfk(tmp_path_factory):
         # The threads for joins and callbacks then belong to the module and not to the first test that needs them.
         warm.add_done_callback(lambda _: ended.set())
         assert ended.wait(pilot.SOON)
+        pilot.ready(kernel.executors["htex"])
         yield kernel
 
 

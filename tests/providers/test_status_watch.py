@@ -143,8 +143,7 @@ def test_no_history_makes_a_guess(events):
             failed = state is JobState.COMPLETED and (code if code is not None else left)
             assert job.status.state in known | ({JobState.FAILED} if failed else set())
             assert not (job.status.state is JobState.COMPLETED and not before.terminal and (job.status.exit_code or 0))
-            if state is not JobState.UNKNOWN:
-                silent_since, silences = None, 0
+            silent_since, silences = None, 0
         elif kind == "silence":
             job.on_silence(facts[0], "slurm", now)
             if facts[0] is None and now >= YOUNG:

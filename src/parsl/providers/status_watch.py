@@ -83,7 +83,7 @@ class JobWatch:
         cancelled: Whether the batch system has taken our request to end it.
     """
 
-    __slots__ = ("_silent", "_silent_since", "_submitted", "cancelled", "status")
+    __slots__ = ("_silent", "_silent_since", "_strange", "_submitted", "cancelled", "status")
 
     def __init__(self, status: JobStatus, submitted: float) -> None:
         self.status = status
@@ -91,6 +91,7 @@ class JobWatch:
         self._submitted = submitted
         self._silent = 0
         self._silent_since = submitted
+        self._strange = 0
 
     def on_heard(self, heard: JobStatus, exit_code: int | None, system: str, now: float) -> None:
         """Take in what the batch system says of the job.
@@ -103,14 +104,16 @@ class JobWatch:
             now: The time.
         """
         if heard.state is JobState.UNKNOWN:
-            self._silent += 1
-            if self._silent >= PATIENCE:
+            # It is known there, so this ends a silence, though it tells nothing that we understand.
+            self._silent = 0
+            self._strange += 1
+            if self._strange >= PATIENCE:
                 self._set(self.status.state, f"{system} says something new of it: {heard.message}")
             return
         if heard.state is JobState.MISSING:
             self.on_silence(exit_code, system, now, grace=YOUNG)
             return
-        self._silent = 0
+        self._silent = self._strange = 0
         state, code = heard.state, heard.exit_code
         if heard.terminal and code is None:
             code = exit_code
