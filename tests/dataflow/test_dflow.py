@@ -26,13 +26,6 @@ def double(x: int) -> int:
     return 2 * x
 
 
-@python_app
-def wait_for(event: threading.Event, begun: threading.Event | None = None) -> bool:
-    if begun is not None:
-        begun.set()
-    return event.wait(SOON)
-
-
 # -- one loaded kernel ------------------------------------------------------------------------------------------------
 
 

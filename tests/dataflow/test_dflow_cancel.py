@@ -26,11 +26,6 @@ def add(*numbers: int) -> int:
 
 
 @python_app
-def fail(text: str = "broken") -> None:
-    raise ValueError(text)
-
-
-@python_app
 def give(value: Any) -> Any:
     return value
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from queue import SimpleQueue
@@ -344,9 +343,6 @@ def test_a_script_ends_with_whatever_it_left_open(tmp_path: Path, rest: str, cod
     assert done.returncode == code, done.stderr
     assert done.stdout.splitlines()[0] == "1"
     assert "Cleaned up run" in (tmp_path / "runinfo" / "000" / "parsl.log").read_text()
-
-
-Script = Callable[[str], subprocess.CompletedProcess[str]]
 
 
 def test_an_unhandled_error_is_the_last_thing_that_a_script_says(tmp_path: Path) -> None:

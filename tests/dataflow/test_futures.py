@@ -21,7 +21,6 @@ from parsl.dataflow.futures import AppFuture
 from parsl.dataflow.taskrecord import Error, Outcome, TaskRecord, Value
 
 SOON = 10.0
-LATER = 60.0  # for who should be woken long before
 
 
 class Kernel:
