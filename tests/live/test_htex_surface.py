@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from parsl.app.app import python_app
+from parsl.errors import ConfigurationError
 from tests.live import pilot
 
 
@@ -121,3 +122,10 @@ def test_signals_of_the_terminal_do_not_reach_the_node(executor):
     for process in (pilot.interchange_of(executor), pilot.manager_of(executor)):
         os.kill(process.pid, signal.SIGINT)
     assert executor.submit(int, {}).result(pilot.SOON) == 0
+
+
+def test_an_executor_in_use_is_refused_to_another_kernel(dfk, executor, tmp_path):
+    with pytest.raises(ConfigurationError, match="'htex' is in use by another kernel"):
+        pilot.kernel(tmp_path, executor)
+    assert executor.submit(divmod, {}, 7, 2).result(pilot.SOON) == (3, 1)
+    assert executor.run_dir == dfk.run_dir

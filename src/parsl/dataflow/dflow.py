@@ -134,11 +134,14 @@ class DataFlowKernel(EntryPoints):
         """Start executors and let apps use them.
 
         Raises:
-            ConfigurationError: when an executor's label is taken.
+            ConfigurationError: when an executor's label is taken, or another kernel uses it.
         """
         for executor in executors:
             if executor.label in self.executors:
                 msg = f"There is an executor of label {executor.label!r} already: labels must differ"
+                raise ConfigurationError(msg)
+            if executor.in_use:
+                msg = f"Executor {executor.label!r} is in use by another kernel: give each kernel executors of its own"
                 raise ConfigurationError(msg)
             executor.run_id = self.run_id
             executor.run_dir = self.run_dir

@@ -180,6 +180,11 @@ class ParslExecutor(ABC):
     def shutdown(self) -> None:
         """Stop running tasks and give back all resources; safe to call twice."""
 
+    @property
+    def in_use(self) -> bool:
+        """Whether the executor has been started and not shut down, as far as it knows; a kernel takes none in use."""
+        return False
+
     def monitor_resources(self) -> bool:
         """Tell whether the resources of tasks should be sampled on this executor."""
         return True

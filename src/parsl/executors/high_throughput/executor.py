@@ -226,6 +226,11 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         """Folder of the logs of managers and workers."""
         return os.path.join(self.worker_logdir_root, self.label) if self.worker_logdir_root else self.logdir
 
+    @property
+    def in_use(self) -> bool:
+        """Whether the executor has an interchange."""
+        return self._client is not None
+
     def start(self) -> None:
         """Start the interchange and get ready to ask for blocks.
 
