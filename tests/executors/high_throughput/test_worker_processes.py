@@ -282,7 +282,8 @@ def test_what_a_worker_said_before_its_end_is_heard(fresh):
     assert fresh.on_loop(fresh.processes.claim, 0) == 2
 
 
-def test_closing_kills_workers_with_all_that_they_have_started(tmp_path):
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for a process by its descriptor")
+def test_closing_kills_workers_with_all_that_they_have_started():
     node = Node(1)
     node.start(0)
     node.function(1, lambda: subprocess.Popen(["sleep", "300"]).pid)
