@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from parsl.doctor.loading import load_config
 from parsl.errors import ConfigurationError
 from parsl.version import VERSION
 
@@ -88,7 +89,10 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: parsl-perf --config my_config.py --time 30 --resources \"{'priority': 1}\"",
     )
     parser.add_argument(
-        "--config", required=True, metavar="FILE", help="Python file that defines config, or a function fresh_config()"
+        "--config",
+        required=True,
+        metavar="FILE",
+        help="Python file or module that defines config, or a function fresh_config()",
     )
     parser.add_argument(
         "--resources", type=dictionary, default={}, metavar="SPEC", help="parsl_resource_specification of each task"
@@ -155,42 +159,6 @@ def byte_count(text: str) -> int:
         msg = f"{text!r} is not a number of bytes"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
-
-
-# -- configurations ----------------------------------------------------------------------------------------------------
-
-
-def load_config(path: str) -> Config:
-    """Run a Python file and return the configuration that it defines.
-
-    Args:
-        path: the file. It defines `config`, or `fresh_config()`, which goes first.
-
-    Raises:
-        ConfigurationError: when that cannot be done.
-    """
-    import runpy
-
-    from parsl.config import Config
-
-    try:
-        with open(path, "rb"):
-            pass
-        names = runpy.run_path(path)
-        found = names["fresh_config"]() if "fresh_config" in names else names.get("config")
-    except OSError as e:
-        msg = f"cannot read the configuration {path}: {e.strerror or e}"
-        raise ConfigurationError(msg) from e
-    except Exception as e:
-        msg = f"the configuration {path} raises {type(e).__name__}: {e}"
-        raise ConfigurationError(msg) from e
-    if found is None:
-        msg = f"the configuration {path} defines neither config nor fresh_config()"
-        raise ConfigurationError(msg)
-    if not isinstance(found, Config):
-        msg = f"the configuration {path} defines a {type(found).__name__}, but a parsl.config.Config is needed"
-        raise ConfigurationError(msg)
-    return found
 
 
 # -- measurements ------------------------------------------------------------------------------------------------------
