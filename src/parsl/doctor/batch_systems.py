@@ -32,7 +32,8 @@ def programs_of(provider: BatchSystem) -> dict[str, bool]:
     found: dict[str, bool] = {}
     for command, needed in commands:
         with contextlib.suppress(NotImplementedError):  # a subclass that replaced the verb as a whole
-            words = (command() or "").split(maxsplit=1)
+            # A loop over jobs calls its program after `do`.
+            words = re.sub(r"^for .*?; do ", "", command() or "").split(maxsplit=1)
             if words:
                 found.setdefault(words[0], needed)
     return found
@@ -138,26 +139,27 @@ def _promise(lines: list[str]) -> str:
 
 
 def _pbs(provider: Any, probe: Probe) -> Iterator[Finding]:
-    queue = shlex.quote(provider.queue) if provider.queue else ""
-    answer = probe.ask(provider, f"qstat -Q {queue}".rstrip())
-    if answer.code != 0 and re.search(r"[Uu]nknown queue", answer.err + answer.out):
-        known = probe.ask(provider, "qstat -Q")
-        yield _unknown("queue", provider.queue, [row[0] for row in _pbs_rows(known.out)])
-        return
+    answer = probe.ask(provider, "qstat -Q")
     if answer.code != 0:
         yield _silent("PBS", answer)
         return
-    rows = _pbs_rows(answer.out)
-    yield ok("scheduler", f"PBS answers; queues: {', '.join(row[0] for row in rows) or 'none shown'}")
-    for name, enabled, started in rows:
-        if provider.queue and "no" in {enabled, started}:
+    known = [row[0] for row in _pbs_rows(answer.out)]
+    yield ok("scheduler", f"PBS answers; queues: {', '.join(known) or 'none shown'}")
+    if provider.queue is None:
+        return
+    # Asked for by its name, as PBS cuts long names in its table; what follows @ is a server.
+    asked = probe.ask(provider, f"qstat -Q {shlex.quote(provider.queue)}")
+    if asked.code != 0:
+        yield _unknown("queue", provider.queue, known)
+    for name, enabled, started in _pbs_rows(asked.out):
+        if "no" in {enabled, started}:
             what = "takes no jobs" if enabled == "no" else "takes jobs, and starts none"
             yield fail("queue", f"queue {name!r} {what}", remedy="choose another, see `qstat -Q`")
 
 
 def _pbs_rows(text: str) -> list[tuple[str, str, str]]:
     """Read `qstat -Q`: of each queue its name, whether it is enabled, and whether it is started."""
-    return re.findall(r"^(\S+)\s+\S+\s+\d+\s+(yes|no)\s+(yes|no)\s", text, re.MULTILINE)
+    return re.findall(r"^(\S+)\s+\S+\s+\S+\s+(yes|no)\s+(yes|no)\s", text, re.MULTILINE)
 
 
 def _lsf(provider: Any, probe: Probe) -> Iterator[Finding]:
@@ -199,7 +201,7 @@ def _condor(provider: Any, probe: Probe) -> Iterator[Finding]:
         return
     slots = answer.out.split()
     if slots:
-        yield ok("scheduler", f"HTCondor answers; {len(slots)} slots, {slots.count('Unclaimed')} of them unclaimed")
+        yield ok("scheduler", f"HTCondor answers; slots: {len(slots)}, unclaimed: {slots.count('Unclaimed')}")
     else:
         yield warn("scheduler", "HTCondor answers, and has no slots", remedy="see `condor_status`")
     queue = probe.ask(provider, "condor_q -totals")
@@ -208,7 +210,8 @@ def _condor(provider: Any, probe: Probe) -> Iterator[Finding]:
 
 
 def _silent(system: str, answer: Answer) -> Finding:
-    if answer.code == 127:
+    # Its program may be another one than ours, or a wrapper that does not do everything.
+    if answer.code == 127 or re.search(r"(bad|invalid|illegal|unknown|unrecognized) option", answer.words):
         return warn("scheduler", f"whether {system} is up, and knows the queue, cannot be told", answer.words)
     remedy = "try the same command by hand; the system may be down, or this host may be none that may ask it"
     return fail("scheduler", f"{system} does not answer", answer.words, remedy)

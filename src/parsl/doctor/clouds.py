@@ -132,6 +132,8 @@ def _aws(provider: Any) -> Iterator[Finding]:
         "image ids differ from region to region; see `aws ec2 describe-images`",
         lambda: _not_empty(client.describe_images(ImageIds=[provider.image_id])["Images"]),
     )
+    if not provider.key_name:
+        return
     yield _asked(
         "key pair",
         f"key pair {provider.key_name!r} is there",

@@ -78,7 +78,7 @@ def check_keys(case: Case, probe: Probe) -> Iterator[Finding]:
             yield warn(
                 "encryption",
                 "connections between nodes are not encrypted, and anybody who reaches the port can send tasks",
-                "encrypted=False",
+                "the executor says encrypted=False",
                 "keep that network to yourself, or give nodes the keys of the run folder and say encrypted=True",
             )
         return
