@@ -100,7 +100,11 @@ def test_slurm_default_and_several_partitions(partition):
         ({"partition": "old"}, "partition", "partition 'old' is down"),
         ({"nodes_per_block": 5}, "partition", "partition 'debug' has 4 nodes, fewer than the 5 of a block"),
         ({"partition": "small", "nodes_per_block": 2}, "partition", "has 1\\+ nodes, fewer than the 2"),
-        ({"partition": "short", "walltime": "03:00:00"}, "walltime", "walltime 03:00:00 is more than the 2:00:00"),
+        (
+            {"partition": "short", "walltime": "03:00:00"},
+            "walltime",
+            r"walltime 03:00:00 \(180 min\) is more than partition 'short' allows \(120 min\)",
+        ),
     ],
 )
 def test_slurm_partition(options, check, text):

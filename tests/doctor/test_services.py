@@ -112,7 +112,7 @@ def test_slurm_from_end_to_end(slurm, tmp_path):
     [
         ({"partition": "nosuch"}, "partition", "there is no partition 'nosuch'"),
         ({"nodes_per_block": 50}, "partition", "fewer than the 50"),
-        ({"partition": "short", "walltime": "09:00:00"}, "walltime", "more than the 2:00"),
+        ({"partition": "short", "walltime": "09:00:00"}, "walltime", "allows (2 min)"),
         ({"constraint": "nosuchfeature"}, "options", "Slurm would refuse"),
         ({"gpus_per_node": 99}, "options", "Slurm would refuse"),
     ],

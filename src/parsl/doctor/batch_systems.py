@@ -94,7 +94,7 @@ def _judge_partition(provider: Any, row: list[str]) -> Iterator[Finding]:
         yield fail("partition", text, remedy="ask for fewer with nodes_per_block=, or choose another partition")
     most, wanted = slurm_minutes(limit), slurm_minutes(provider.walltime)
     if most is not None and wanted is not None and wanted > most:
-        text = f"walltime {provider.walltime} is more than the {limit} of partition {name!r}"
+        text = f"walltime {provider.walltime} ({wanted:g} min) is more than partition {name!r} allows ({most:g} min)"
         yield fail("walltime", text, "such a job waits for ever, or is refused", "ask for less with walltime=")
 
 
