@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from parsl.doctor import command
-from parsl.doctor.command import main, wants_colour
+from parsl.doctor.command import main, wants_colour, width_of
 from parsl.version import VERSION
 from tests.doctor.fakes import FakeProbe
 
@@ -190,6 +190,12 @@ def test_version(capsys):
 class Terminal(io.StringIO):
     def isatty(self):
         return True
+
+
+@pytest.mark.parametrize(("columns", "width"), [("70", 70), ("300", 100)])
+def test_width(monkeypatch, columns, width):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert (width_of(Terminal()), width_of(io.StringIO())) == (width, 100)
 
 
 @pytest.mark.parametrize(

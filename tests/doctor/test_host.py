@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from parsl.doctor.case import Case
-from parsl.doctor.host import check_folders, check_keys, check_run_dir, check_versions
+from parsl.doctor.host import check_folders, check_keys, check_monitoring, check_run_dir, check_versions
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
 from parsl.providers import KubernetesProvider, LocalProvider, SlurmProvider
 from parsl.version import VERSION
@@ -25,6 +25,13 @@ def test_run_folder():
     assert (finding.mark.value, finding.text) == ("FAIL", "run folder /x cannot be written")
     assert "Permission denied" in finding.reason
     assert "run_dir" in finding.remedy
+
+
+def test_monitoring():
+    assert not list(check_monitoring(wanted=False, probe=FakeProbe(has_module=False)))
+    assert marks(check_monitoring(wanted=True, probe=FakeProbe())) == [("ok", "monitoring")]
+    (finding,) = check_monitoring(wanted=True, probe=FakeProbe(has_module=False))
+    assert finding.remedy == "pip install 'parsl[monitoring]'"
 
 
 def test_script_folder_of_the_users_own():

@@ -111,7 +111,7 @@ def test_launcher_that_worker_init_brings():
 def test_command_of_the_users_own():
     (finding,) = bad(real(launch_cmd="A=1 my_pool_of_workers.py --port={worker_port}"))
     assert finding.text == "my_pool_of_workers.py is not on the PATH here"
-    assert real(launch_cmd="bash -c 'true'")[0].text.endswith("bash found here")
+    assert real(launch_cmd="bash -c 'true'")[0].text.startswith("bash found here")
 
 
 # -- with a fake -------------------------------------------------------------------------------------------------------
@@ -173,6 +173,11 @@ def test_nothing_is_run_for_threads_and_clouds():
 )
 def test_programs_of_launchers(launcher, programs):
     assert needed_programs(case(LocalProvider(launcher=launcher))) == programs
+
+
+def test_programs_of_mpi_tasks():
+    executor = type("Mpi", (HighThroughputExecutor,), {"enable_mpi_mode": True, "mpi_launcher": "aprun"})
+    assert needed_programs(Case(executor(provider=LocalProvider(launcher=SimpleLauncher())), ".")) == ("aprun",)
 
 
 def test_names_are_quoted():

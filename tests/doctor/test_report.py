@@ -45,6 +45,12 @@ def test_long_text_is_wrapped_and_no_word_of_it_cut():
     assert text.count("word") == 40
 
 
+def test_a_narrow_terminal():
+    out = io.StringIO()
+    Report(out, width=60).add(warn("a", "x", "word " * 30))
+    assert max(map(len, out.getvalue().splitlines())) <= 60
+
+
 def test_lines_are_shown_at_once():
     class Out(io.StringIO):
         flushed = 0

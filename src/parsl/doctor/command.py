@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import IO
@@ -31,7 +32,8 @@ def main(arguments: Sequence[str] | None = None, probe: Probe | None = None) -> 
         The exit code: 0, or 1 when a check failed, or 2 for a configuration that cannot be loaded.
     """
     options = parser().parse_args(arguments)
-    report = Report(None if options.json else sys.stdout, colour=wants_colour(sys.stdout, os.environ))
+    colour = wants_colour(sys.stdout, os.environ)
+    report = Report(None if options.json else sys.stdout, colour=colour, width=width_of(sys.stdout))
     try:
         config = load_config(options.config)
         sound = examine(config, probe or HostProbe(), report)
@@ -78,6 +80,11 @@ def parser() -> argparse.ArgumentParser:
 def wants_colour(out: IO[str], environment: dict[str, str] | os._Environ[str]) -> bool:
     """Tell whether colours are welcome: on a terminal that knows them, unless the user said NO_COLOR."""
     return out.isatty() and environment.get("TERM") != "dumb" and not environment.get("NO_COLOR")
+
+
+def width_of(out: IO[str]) -> int:
+    """Return how long lines may be: at most 100 characters, and no more than a terminal shows."""
+    return min(100, shutil.get_terminal_size((100, 24)).columns) if out.isatty() else 100
 
 
 def _positive(text: str) -> float:

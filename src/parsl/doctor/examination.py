@@ -9,7 +9,7 @@ from parsl.doctor.batch_systems import check_programs, check_system
 from parsl.doctor.case import Case, Place
 from parsl.doctor.clouds import check_cloud, check_sdk
 from parsl.doctor.findings import Finding, Mark, fail, warn
-from parsl.doctor.host import check_folders, check_keys, check_run_dir, check_versions
+from parsl.doctor.host import check_folders, check_keys, check_monitoring, check_run_dir, check_versions
 from parsl.doctor.network import check_network
 from parsl.doctor.placeholders import check_placeholders
 from parsl.doctor.probe import Probe
@@ -34,6 +34,7 @@ def examine(config: Config, probe: Probe, report: Report) -> list[str]:
     report.section("this host")
     sound = report.add_all(check_versions())
     sound = report.add_all(check_run_dir(config.run_dir, probe)) and sound
+    sound = report.add_all(check_monitoring(config.monitoring is not None, probe)) and sound
     labels = []
     for executor in config.executors:
         case = Case(executor, config.run_dir, config.strategy)

@@ -12,7 +12,7 @@ from parsl.doctor.findings import Finding, fail, ok, warn
 from parsl.doctor.probe import Probe
 from parsl.version import VERSION
 
-__all__ = ["check_folders", "check_keys", "check_run_dir", "check_versions"]
+__all__ = ["check_folders", "check_keys", "check_monitoring", "check_run_dir", "check_versions"]
 
 _ON_ONE_HOST = frozenset({"btrfs", "ext2", "ext3", "ext4", "overlay", "tmpfs", "xfs", "zfs", "apfs", "hfs", "ntfs"})
 
@@ -30,6 +30,18 @@ def check_run_dir(run_dir: str, probe: Probe) -> Iterator[Finding]:
         probe: What is asked.
     """
     yield from _writable("run folder", "run_dir", run_dir, "choose another place with Config(run_dir=...)", probe)
+
+
+def check_monitoring(wanted: bool, probe: Probe) -> Iterator[Finding]:
+    """See whether the library of the monitoring database is there, if that is wanted."""
+    if not wanted:
+        return
+    if probe.has_module("sqlalchemy"):
+        yield ok("monitoring", "sqlalchemy can be imported")
+    else:
+        yield fail(
+            "monitoring", "monitoring needs sqlalchemy", "it is not installed", "pip install 'parsl[monitoring]'"
+        )
 
 
 def check_folders(case: Case, probe: Probe) -> Iterator[Finding]:

@@ -102,6 +102,8 @@ def needed_programs(case: Case) -> tuple[str, ...]:
     found = next((_PROGRAMS[c.__name__] for c in type(launcher).__mro__ if c.__name__ in _PROGRAMS), ())
     if type(launcher).__name__ == "WrappedLauncher":
         found = tuple(_words(launcher.prepend)[:1])
+    if case.option("enable_mpi_mode", False):
+        found = (*found, case.option("mpi_launcher"))
     command = _command_word(case)
     return (*found, command) if command and not _is_python(command) else found
 
@@ -186,12 +188,12 @@ def _judge_programs(
         yield judge(
             "launcher",
             f"{program} is not on the PATH {where}",
-            f"{launcher} or launch_cmd calls it in each block",
+            f"{launcher}, mpi_launcher or launch_cmd calls it in each block",
             "have worker_init put it there (`module load ...`), or take another launcher",
         )
     there = [program for program in programs if program not in found.missing]
     if there:
-        yield ok("launcher", f"{launcher}: {', '.join(there)} found {where}")
+        yield ok("launcher", f"{', '.join(there)} found {where}, for {launcher}")
 
 
 def _judge_python(found: Rehearsal, python: str, judge: Callable[..., Finding], where: str) -> Finding:

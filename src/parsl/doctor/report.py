@@ -11,7 +11,6 @@ from parsl.doctor.findings import Finding, Mark
 
 __all__ = ["Report"]
 
-_WIDTH = 100
 _COLOURS = {Mark.OK: "32", Mark.WARN: "33", Mark.FAIL: "1;31"}
 _BOLD, _DIM = "1", "2"
 
@@ -22,11 +21,13 @@ class Report:
     Args:
         out: Where lines go; None shows nothing until `as_json` is asked for.
         colour: Whether marks are coloured, with the escape sequences that terminals know.
+        width: Characters of a line, for what stands beneath findings.
     """
 
-    def __init__(self, out: IO[str] | None = None, *, colour: bool = False) -> None:
+    def __init__(self, out: IO[str] | None = None, *, colour: bool = False, width: int = 100) -> None:
         self._out = out
         self._colour = colour
+        self._width = max(width, 40)
         self._section = ""
         self._entries: list[tuple[str, Finding]] = []
         self._events: list[tuple[str, str]] = []
@@ -43,7 +44,7 @@ class Report:
         self._write(f"  {mark}  {finding.text}")
         for label, text in (("why", finding.reason), ("mend", finding.remedy)):
             if text:
-                self._write(_beneath(label, text))
+                self._write(_beneath(label, text, self._width))
         return finding
 
     def add_all(self, findings: Iterable[Finding]) -> bool:
@@ -93,7 +94,7 @@ class Report:
             print(line, file=self._out, flush=True)
 
 
-def _beneath(label: str, text: str) -> str:
+def _beneath(label: str, text: str, width: int) -> str:
     """Lay out a reason or remedy beneath its finding; what was printed by programs keeps its lines."""
     lead, rest = f"        {label + ':':<6}", " " * 14
     lines: list[str] = []
@@ -102,7 +103,7 @@ def _beneath(label: str, text: str) -> str:
         # No word is cut: a path or a command that is to be copied stays whole.
         wrapped = textwrap.wrap(
             line,
-            _WIDTH,
+            width,
             initial_indent=start,
             subsequent_indent=rest,
             break_long_words=False,

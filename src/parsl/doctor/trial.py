@@ -90,6 +90,13 @@ def _limit_blocks(executor: ParslExecutor) -> None:
         provider.min_blocks = 0
 
 
+def _resources(executor: ParslExecutor) -> dict[str, Any]:
+    """Return what a call needs to say of resources: executors of MPI programs take no task without it."""
+    if not getattr(executor, "enable_mpi_mode", False):
+        return {}
+    return {"parsl_resource_specification": {"num_nodes": 1, "ranks_per_node": 1, "num_ranks": 1}}
+
+
 def _watch(kernel: DataFlowKernel, executors: Sequence[ParslExecutor], seconds: float, report: Report) -> None:
     """Submit the tasks, and stay until each has an end or the time is over."""
     from parsl.app.python import PythonApp
@@ -98,7 +105,7 @@ def _watch(kernel: DataFlowKernel, executors: Sequence[ParslExecutor], seconds: 
     tasks: dict[Future[Any], _Watched] = {}
     for executor in executors:
         app = PythonApp(portrait, data_flow_kernel=kernel, executors=[executor.label])
-        tasks[app(kernel.run_dir)] = _Watched(executor, report)
+        tasks[app(kernel.run_dir, **_resources(executor))] = _Watched(executor, report)
     while tasks:
         done, _ = wait(tasks, timeout=_LOOK, return_when=FIRST_COMPLETED)
         taken = time.monotonic() - began
@@ -206,7 +213,7 @@ class _Watched:
         code = "" if status.exit_code is None else f", exit code {status.exit_code}"
         text = f"{label}: block {block_id} ended before a task ran ({status.status_name}{code})"
         where = f"all of it is in {status.stderr_path}" if status.stderr_path else "see the block's script and output"
-        return fail("task", text, self._words(status), f"mend what the block complains of; {where}")
+        return fail("task", text, self._words(status), f"correct what the block complains of; {where}")
 
     def _words(self, status: JobStatus) -> str:
         """Collect what scheduler, block and manager said."""
