@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from parsl.doctor.findings import Finding, fail, ok
+from parsl.doctor.findings import Finding, fail, ok, tail, warn
 from parsl.doctor.probe import Probe
 
 __all__ = ["check_staging"]
 
 _MODULES: dict[str, tuple[str, str]] = {
+    "FsspecInTaskStaging": ("fsspec", "fsspec"),
     "GlobusStaging": ("globus_sdk", "globus_transfer"),
 }
 """By the staging provider's class: the module that it needs, and the extra that brings it."""
@@ -19,10 +21,7 @@ _PROGRAMS: dict[str, tuple[str, ...]] = {
     "RSyncStaging": ("rsync", "ssh"),
 }
 
-_HOSTS: dict[str, str] = {
-    "RSyncStaging": "hostname",
-}
-"""Attribute with the host that tasks copy from and to."""
+_SSH_SECONDS = 15.0
 
 
 def check_staging(storage_access: list[Any] | None, probe: Probe) -> Iterator[Finding]:
@@ -48,11 +47,21 @@ def _problems(staging: Any, name: str, probe: Probe) -> Iterator[Finding]:
         if not probe.has_program(program):
             reason = "it has to be here and on the nodes"
             yield fail("staging", f"{name} needs {program}", reason, f"install {program}, or load its module")
-    host = getattr(staging, _HOSTS.get(name, ""), None) if name in _HOSTS else None
-    if host:
-        # user@host is what such programs take.
-        bare = str(host).rpartition("@")[2]
-        try:
-            probe.resolve(bare)
-        except OSError as error:
-            yield fail("staging", f"{name}: host {bare!r} cannot be resolved", str(error), "name one that nodes know")
+    if name == "RSyncStaging":
+        yield from _rsync_host(staging.hostname, probe)
+
+
+def _rsync_host(hostname: str, probe: Probe) -> Iterator[Finding]:
+    """See whether ssh gets to the host that has the files, as it does on nodes, where nobody types a password."""
+    bare = hostname.rpartition("@")[2]
+    try:
+        probe.resolve(bare)
+    except OSError as error:
+        yield fail("staging", f"RSyncStaging: host {bare!r} cannot be resolved", str(error), "name one that nodes know")
+        return
+    command = f"ssh -o BatchMode=yes -o ConnectTimeout=5 {shlex.quote(hostname)} true"
+    answer = probe.bash(command, _SSH_SECONDS, login=False)
+    if answer.code != 0:
+        reason = f"{tail(answer.err)}\n{command}"
+        remedy = "tasks with plain paths need a key that both sides know (`ssh-copy-id`); rsync:// URLs do not"
+        yield warn("staging", f"RSyncStaging: ssh to {hostname} does not work without a password", reason, remedy)
