@@ -5,9 +5,11 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from parsl.doctor import command
@@ -119,6 +121,19 @@ def test_json(write):
     assert failed["check"] == "launcher"
     assert failed["section"] == "executor mine: HighThroughputExecutor on LocalProvider"
     assert document["events"][0]["text"].startswith("mine: not tried")
+
+
+def test_interrupt_gives_blocks_back(write):
+    path = write("config = make(LocalProvider(launcher=WrappedLauncher('sleep 600 #')))")
+    arguments = [sys.executable, "-m", "parsl.doctor", path]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        job = next(found for line in process.stdout if (found := re.search(r"block 0 \(job (\d+)\)", line)))
+        assert psutil.pid_exists(int(job[1]))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "parsl-doctor: interrupted; blocks are given back\n")
+    assert not psutil.pid_exists(int(job[1]))
 
 
 def test_colours_on_a_terminal(write):

@@ -18,7 +18,14 @@ from parsl.doctor.probe import HostProbe
 from parsl.doctor.report import Report
 from parsl.doctor.trial import run_trial
 from parsl.launchers import SrunLauncher
-from parsl.providers import AWSProvider, GridEngineProvider, KubernetesProvider, SlurmProvider
+from parsl.providers import (
+    AWSProvider,
+    CondorProvider,
+    GridEngineProvider,
+    KubernetesProvider,
+    SlurmProvider,
+    TorqueProvider,
+)
 from tests.cloud_services import service
 from tests.doctor.fakes import bad, marks
 
@@ -44,6 +51,16 @@ def slurm():
 @pytest.fixture
 def grid_engine(monkeypatch):
     yield from enter("gridengine", monkeypatch)
+
+
+@pytest.fixture
+def condor(monkeypatch):
+    yield from enter("htcondor", monkeypatch)
+
+
+@pytest.fixture
+def torque(monkeypatch):
+    yield from enter("torque", monkeypatch)
 
 
 @pytest.fixture
@@ -141,6 +158,18 @@ def test_grid_engine(grid_engine, tmp_path):
         "there is no queue 'nosuch'",
         "there is no parallel environment 'nosuch'",
     ]
+
+
+def test_condor(condor, tmp_path):
+    found = examined(CondorProvider(worker_init=INIT), tmp_path)
+    assert not failed(found)
+    assert found[-1].text.startswith("HTCondor answers; slots: ")
+
+
+def test_torque(torque, tmp_path):
+    assert not failed(examined(TorqueProvider(queue="debug", launcher=SrunLauncher(), worker_init=INIT), tmp_path))
+    (finding,) = failed(examined(TorqueProvider(queue="nosuch", launcher=SrunLauncher()), tmp_path))
+    assert (finding.text, finding.remedy) == ("there is no queue 'nosuch'", "choose one of: debug, short")
 
 
 def test_kubernetes(kubernetes):
