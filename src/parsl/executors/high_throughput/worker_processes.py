@@ -10,12 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from parsl.executors.high_throughput.messages import Setup, Task, to_manager
 from parsl.executors.high_throughput.streams import Stream
 from parsl.executors.high_throughput.worker import CLAIM, LARGEST_LETTER
+from parsl.process_trees import kill_processes, marked
 
 if TYPE_CHECKING:
     import psutil
@@ -228,34 +229,16 @@ def kill_orphans(environment: Mapping[str, str]) -> None:
     """
     import psutil
 
-    victims: list[psutil.Process] = []
     try:
         children = psutil.Process().children()
     except OSError as e:
         logger.warning("What a worker may have left behind cannot be looked for: %s", e)
         return
-    for process in children:
+    for process in marked(children, environment):
         try:
-            theirs = process.environ()
-            if all(theirs.get(name) == value for name, value in environment.items()):
-                victims += [process, *process.children(recursive=True)]
-        except (psutil.Error, OSError) as e:
-            logger.debug("process %d is not looked at: %s", process.pid, e)
-    kill_processes(victims)
-
-
-def kill_processes(victims: Iterable[psutil.Process]) -> bool:
-    """Kill processes, without waiting for their ends; return whether there were any."""
-    import psutil
-
-    found = False
-    for victim in victims:
-        try:
-            victim.kill()
-            found = True
+            kill_processes([process, *process.children(recursive=True)])
         except psutil.NoSuchProcess:
-            logger.debug("process %d has ended by itself", victim.pid)
-    return found
+            logger.debug("process %d has ended by itself", process.pid)
 
 
 def cause_of_death(returncode: int) -> str:
