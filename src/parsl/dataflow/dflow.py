@@ -25,9 +25,10 @@ from parsl.dataflow.errors import DataFlowException
 from parsl.dataflow.filing import Filing
 from parsl.dataflow.futures import AppFuture, LazyFuture
 from parsl.dataflow.graph import TaskGraph
+from parsl.dataflow.references import Reference
 from parsl.dataflow.rundirs import make_rundir
 from parsl.dataflow.states import States
-from parsl.dataflow.taskrecord import Outcome, TaskRecord
+from parsl.dataflow.taskrecord import Outcome, TaskRecord, Value
 from parsl.errors import ConfigurationError, NoDataFlowKernelError
 from parsl.executors.threads import ThreadPoolExecutor
 from parsl.jobs.job_status_poller import JobStatusPoller
@@ -366,10 +367,12 @@ class DataFlowKernel(EntryPoints):
 
     def attempt_done(self, task: TaskRecord, outcome: Outcome) -> None:
         """Take note of how an attempt ended; from any thread."""
-        if self.loop.on_loop():
-            self._graph.attempt_done(task, outcome)
+        if not self.loop.on_loop():
+            self.loop.post(self.attempt_done, task, outcome)
+        elif isinstance(outcome, Value) and isinstance(outcome.result, Reference) and not self._graph.may_stay(task):
+            outcome.result.fetch(functools.partial(self.attempt_done, task))
         else:
-            self.loop.post(self._graph.attempt_done, task, outcome)
+            self._graph.attempt_done(task, outcome)
 
     def moved(self, task: TaskRecord, old: States) -> None:
         """Take note of a change of state."""
@@ -422,6 +425,14 @@ class DataFlowKernel(EntryPoints):
             future.follow(functools.partial(self.loop.post, self._graph.dependency_done, task))
         else:
             future.add_done_callback(lambda _: self.loop.post(self._graph.dependency_done, task))
+
+    def bring(self, future: AppFuture[Any], task: TaskRecord) -> None:
+        """Have the value brought for which a reference stands in a future."""
+        reference = future.reference
+        if reference is None:
+            self._graph.dependency_done(task)  # somebody else has just asked for it
+        else:
+            reference.fetch(functools.partial(self.loop.post, self._graph.brought, future, task))
 
     def describe(self, future: Future[Any]) -> str:
         """Name a future in the message of an error."""

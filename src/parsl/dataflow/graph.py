@@ -47,6 +47,9 @@ class Effects(Protocol):
     def when_done(self, future: Future[Any], task: TaskRecord) -> None:
         """See to it that `dependency_done(task)` comes in once `future`, which is not of this graph, is done."""
 
+    def bring(self, future: AppFuture[Any], task: TaskRecord) -> None:
+        """Have the value brought for which a reference stands in `future`; then comes `brought`."""
+
     def describe(self, future: Future[Any]) -> str:
         """Name a future in the message of an error."""
 
@@ -94,6 +97,21 @@ class TaskGraph:
         if task.waiting == 0:
             self._ready.append(task)
             self._drain()
+
+    def brought(self, future: AppFuture[Any], task: TaskRecord, outcome: Outcome) -> None:
+        """The value of `future`, for which `task` waits, has come from an engine, or cannot be had."""
+        if isinstance(outcome, Value):
+            future.brought(outcome.result)
+            self.dependency_done(task)
+        elif task.status not in FINAL_STATES:
+            failure = outcome.exception, self._effects.describe(future)
+            self._finish(task, States.dep_fail, Error(DependencyError([failure], task.id)))
+            self._drain()
+
+    def may_stay(self, task: TaskRecord) -> bool:
+        """Tell whether the result of `task` can stay with its engine: only tasks of that engine wait for it."""
+        waiting = task.dependents
+        return bool(waiting) and not task.memoize and not any(_needs_values(t, task.executor) for t in waiting)
 
     def attempt_done(self, task: TaskRecord, outcome: Outcome) -> None:
         """The attempt that `launch` started has ended."""
@@ -207,6 +225,9 @@ class TaskGraph:
         try:
             for future in futures:
                 if future.done():
+                    if _is_elsewhere(future, task):
+                        task.waiting += 1
+                        self._effects.bring(future, task)
                     continue
                 task.waiting += 1
                 if isinstance(future, AppFuture) and future.task_record.dfk is task.dfk:
@@ -290,3 +311,15 @@ class TaskGraph:
         old = task.status
         task.status = state
         self._effects.moved(task, old)
+
+
+def _is_elsewhere(future: Future[Any], task: TaskRecord) -> bool:
+    """Tell whether a future that is done holds a reference of which `task` can make nothing."""
+    if not isinstance(future, AppFuture) or future.reference is None:
+        return False
+    return future.task_record.dfk is not task.dfk or _needs_values(task, future.reference.executor)
+
+
+def _needs_values(task: TaskRecord, executor: str) -> bool:
+    """Tell whether `task` can make nothing of references to what the engine of `executor` keeps."""
+    return task.executor != executor or task.memoize or task.join

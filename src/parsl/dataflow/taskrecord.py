@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from parsl.dataflow.futures import AppFuture
+    from parsl.loop import Loop
 
 
 class Value:
@@ -37,6 +38,8 @@ Outcome = Value | Error
 
 class Kernel(Protocol):
     """What a record and its future ask of the DataFlowKernel that owns them."""
+
+    loop: Loop
 
     def submit(
         self,
