@@ -24,6 +24,9 @@ from parsl.app.errors import (
 
 _TAIL_BYTES = 2000
 
+# How long a launcher of MPI ranks may take to end those on other nodes.
+_LAUNCHER_SECONDS = 5.0
+
 
 def remote_side_bash_executor(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
     """Run the command line that `func` makes of the arguments; on the worker.
@@ -154,10 +157,27 @@ class _Streams:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a command with all it has started: it leads a session of its own."""
+    """Kill a command with all it has started: it leads a session of its own.
+
+    A launcher of MPI ranks is first told to end, as it alone can end those on other nodes.
+    """
+    if "PARSL_MPI_PREFIX" in os.environ:
+        _tell_launcher(process)
     with contextlib.suppress(ProcessLookupError):  # all of it may have ended by itself
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _tell_launcher(process: subprocess.Popen[bytes]) -> None:
+    import psutil
+
+    try:
+        # The shell is gone at once; what it has started may take its time.
+        told = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGTERM)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return  # it has ended by itself
+    psutil.wait_procs(told, timeout=_LAUNCHER_SECONDS)
 
 
 def _tail(path: str | None) -> str | None:

@@ -370,19 +370,25 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
     # -- calls ---------------------------------------------------------------------------------------------------
 
     def validate_resource_spec(self, resource_specification: dict[str, Any]) -> None:
-        """Raise InvalidResourceSpecification unless the specification holds at most a numeric `priority`."""
-        if not resource_specification:
+        """Raise InvalidResourceSpecification unless the specification holds at most a numeric `priority`.
+
+        With `enable_mpi_mode` it must also say how many nodes and ranks the call needs.
+        """
+        if self.enable_mpi_mode:
+            from parsl.executors.high_throughput.mpi_prefix_composer import read_specification
+
+            read_specification(resource_specification)
+        elif not resource_specification:
             return
-        unknown = set(resource_specification) - {"priority"}
-        if unknown:
+        elif unknown := set(resource_specification) - {"priority"}:
             raise InvalidResourceSpecification(unknown, f"Executor {self.label} knows only 'priority'.")
-        priority = resource_specification["priority"]
+        priority = resource_specification.get("priority", 0)
         if not isinstance(priority, (int, float)) or math.isnan(priority):
             raise InvalidResourceSpecification({"priority"}, "It must be a number; tasks with a lower one run first.")
 
     def launch(self, call: Call) -> None:
         """Run a call on a worker and tell its end to `call.done`; on the loop."""
-        if call.resource_specification:
+        if call.resource_specification or self.enable_mpi_mode:
             self.validate_resource_spec(call.resource_specification)
         # Looked at on the loop: what comes in after the executor has failed all its calls must not be added to them.
         call.executor_id = self._open_client().launch(call)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 import os
 import pathlib
 import platform
@@ -73,6 +75,10 @@ class Manager:
         options: the command line, see `parse_arguments`.
         logdir: folder of this manager's logs.
         loop: the loop to run on.
+
+    Raises:
+        OSError: when the store, or a file that tells the block's nodes, cannot be opened.
+        ValueError: when the options do not fit this node, or MPI tasks are to run and the nodes are not known.
     """
 
     def __init__(self, options: Namespace, logdir: str, loop: Loop) -> None:
@@ -87,13 +93,15 @@ class Manager:
         self._codec: messages.Codec[Task] = messages.Codec(Task)
         self._hostname = socket.gethostname()
         self._accelerators: list[str] = options.available_accelerators
+        self._nodes = self._find_nodes()
         self._workers_wanted = self._count_workers()
         self._cores = affinity.pinning(options.cpu_affinity, self._workers_wanted, affinity.usable_cores())
         self._store = self._join_store()
         prefix = os.path.join(self._store.folder, f"{self.uid}-")
         self._functions = f"{prefix}f"
         slots = range(self._workers_wanted)
-        self.pool = Pool(self, slots, options.prefetch_capacity, self._hostname)
+        self.pool = self._make_pool(slots)
+        self._credit_told = self.pool.credit
         self._processes = WorkerProcesses(self._setup, self._environment, f"{prefix}claims", len(slots), adopts=True)
         self._registered: Registered | None = None
         self._link: Pipe | Stream | None = None
@@ -119,13 +127,33 @@ class Manager:
             memory = float(os.environ.get("PARSL_MEMORY_GB") or psutil.virtual_memory().available / 2**30)
         cores = float(os.environ.get("PARSL_CORES") or len(affinity.usable_cores()))
         return affinity.worker_count(
-            options.max_workers_per_node,
+            min(options.max_workers_per_node, len(self._nodes) or math.inf),
             cores,
             options.cores_per_worker,
             memory,
             options.mem_per_worker,
             len(self._accelerators),
         )
+
+    def _find_nodes(self) -> list[str]:
+        """Return the nodes of a block of MPI tasks, each of which has at least one for itself; empty for others."""
+        if not self._options.enable_mpi_mode:
+            return []
+        from parsl.executors.high_throughput.mpi_nodes import block_nodes
+
+        return block_nodes(os.environ)
+
+    def _make_pool(self, slots: range) -> Pool:
+        prefetch = self._options.prefetch_capacity
+        if not self._nodes:
+            return Pool(self, slots, prefetch, self._hostname)
+        from parsl.executors.high_throughput.mpi_nodes import mpiexec_is_open_mpi
+        from parsl.executors.high_throughput.mpi_prefix_composer import compose_environment
+        from parsl.executors.high_throughput.mpi_resource_management import MPIPool
+
+        launcher = self._options.mpi_launcher or "mpiexec"
+        compose = functools.partial(compose_environment, launcher, open_mpi=mpiexec_is_open_mpi())
+        return MPIPool(self, slots, prefetch, self._hostname, self._nodes, compose)
 
     def _join_store(self) -> SegmentStore:
         folder = self._options.segments
@@ -308,12 +336,14 @@ class Manager:
         if self._refused:
             results += self._refused
             self._refused = []
-        if not results:
+        credit = self.pool.credit
+        if not results and not (self.pool.tells_credit and credit != self._credit_told):
             return
+        self._credit_told = credit
         frames: list[Any] = [b""]
         if self._registered is not None and not self._registered.shares_segments:
             results = [self._shipped(r, frames) for r in results]
-        self._send(Results(results, self.pool.credit), frames)
+        self._send(Results(results, credit), frames)
 
     def _shipped(self, result: Result, frames: list[Any]) -> Result:
         """Turn the segment of a result into a frame, and forget what the call had in this node's store."""
@@ -357,6 +387,10 @@ class Manager:
         for worker in list(self._processes.by_slot.values()):
             worker.stream.drain()
         return claims
+
+    def refuse(self, task_id: int, error: Exception) -> None:
+        """Have a task end with an error, without having run."""
+        self._refused.append(raised(task_id, error, f"the manager on host {self._hostname}"))
 
     def start_worker(self, slot: int) -> None:
         """Start a worker process for a slot."""

@@ -6,6 +6,7 @@ as little as it can: no zmq, no dataflow, no configuration.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import mmap
@@ -16,7 +17,7 @@ import struct
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from parsl.executors.high_throughput import messages
@@ -110,7 +111,11 @@ class Worker:
             claim(claims, at, task.id)
             if debug:
                 logger.debug("Call %d begins", task.id)
-            result = self._serve(task)
+            if task.environment is None:
+                result = self._serve(task)
+            else:
+                with environment_of_a_call(task.environment):
+                    result = self._serve(task)
             if debug:
                 logger.debug("Call %d has ended after %g s, status %d", task.id, result.seconds, result.status)
             self._send(WorkerDone(result))
@@ -144,6 +149,21 @@ class Worker:
     def _send(self, message: FromWorker) -> None:
         data = self._codec.encode(message)
         self._answers.sendall(LENGTH.pack(len(data)) + data)
+
+
+@contextlib.contextmanager
+def environment_of_a_call(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for one call: the next call of this worker finds them as they were before."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def search_path(script: list[str], own: list[str]) -> list[str]:
