@@ -200,7 +200,7 @@ def test_ranks_end_with_their_task_and_its_nodes_are_free_again(mpi, tmp_path, l
     script = tmp_path / "wait.sh"
     script.write_text(f"echo $$ >> {pids}\nexec sleep 600\n")
     both = {"num_nodes": 2, "ranks_per_node": 1}
-    error = run_program(f"bash {script}", walltime=3, parsl_resource_specification=both).exception(timeout=SECONDS)
+    error = run_program(f"bash {script}", walltime=6, parsl_resource_specification=both).exception(timeout=SECONDS)
     assert isinstance(error, AppTimeout)
     assert len(pids.read_text().split()) == 2
     assert run_program(program, parsl_resource_specification=both).result(timeout=SECONDS) == 0
@@ -257,7 +257,9 @@ def slurm_block(slurm, load):
     DataFlowKernelLoader.dfk().cleanup()
     jobs = set(provider.resources)
     listed = ["squeue", "--noheader", "--format=%i"]
-    pilot.wait_for(lambda: not jobs & {*subprocess.run(listed, capture_output=True, text=True).stdout.split()}, 40)
+    pilot.wait_for(
+        lambda: not jobs & {*subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()}, 40
+    )
 
 
 NODES = "bash -c 'echo $SLURM_PROCID of $SLURM_NTASKS $SLURMD_NODENAME'"
@@ -304,7 +306,7 @@ def test_a_failed_rank_and_a_timeout_under_srun(slurm_block, tmp_path):
     error = run_program("bash -c 'exit $((SLURM_PROCID * 7))'", parsl_resource_specification=both).exception(SECONDS)
     assert isinstance(error, BashExitFailure)
     assert error.exitcode == 7
-    error = run_program("sleep 600", walltime=3, parsl_resource_specification=both).exception(timeout=SECONDS)
+    error = run_program("sleep 600", walltime=6, parsl_resource_specification=both).exception(timeout=SECONDS)
     assert isinstance(error, AppTimeout)
     out = str(tmp_path / "out")
     run_program(NODES, stdout=out, parsl_resource_specification=both).result(timeout=SECONDS)
@@ -312,7 +314,7 @@ def test_a_failed_rank_and_a_timeout_under_srun(slurm_block, tmp_path):
 
 
 def test_an_mpi_program_of_ranks_on_two_slurm_nodes(mpi, slurm_block, tmp_path, program):
-    """Slurm's nodes are one host here; its srun starts the ranks of Open MPI by itself where it speaks PMI."""
+    """Slurm's nodes are one host here; srun speaks PMI2 with the ranks of MPICH."""
     out, err = str(tmp_path / "out"), str(tmp_path / "err")
     two = {"num_nodes": 2, "ranks_per_node": 1, "launcher_options": "--mpi=pmi2"}
     home, _ = mpi

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import os
@@ -38,6 +37,7 @@ from parsl.executors.high_throughput.messages import (
     WorkerDone,
     WorkerReady,
 )
+from parsl.executors.high_throughput.mpi_block import block_nodes, make_pool
 from parsl.executors.high_throughput.pool import Pool
 from parsl.executors.high_throughput.probe import probe_addresses
 from parsl.executors.high_throughput.segments import SegmentStore, read_token
@@ -93,7 +93,8 @@ class Manager:
         self._codec: messages.Codec[Task] = messages.Codec(Task)
         self._hostname = socket.gethostname()
         self._accelerators: list[str] = options.available_accelerators
-        self._nodes = self._find_nodes()
+        # Of a block of MPI tasks, each of which has at least one for itself; none of others.
+        self._nodes = block_nodes(os.environ) if options.enable_mpi_mode else []
         self._workers_wanted = self._count_workers()
         self._cores = affinity.pinning(options.cpu_affinity, self._workers_wanted, affinity.usable_cores())
         self._store = self._join_store()
@@ -135,25 +136,10 @@ class Manager:
             len(self._accelerators),
         )
 
-    def _find_nodes(self) -> list[str]:
-        """Return the nodes of a block of MPI tasks, each of which has at least one for itself; empty for others."""
-        if not self._options.enable_mpi_mode:
-            return []
-        from parsl.executors.high_throughput.mpi_nodes import block_nodes
-
-        return block_nodes(os.environ)
-
     def _make_pool(self, slots: range) -> Pool:
-        prefetch = self._options.prefetch_capacity
-        if not self._nodes:
-            return Pool(self, slots, prefetch, self._hostname)
-        from parsl.executors.high_throughput.mpi_nodes import mpiexec_is_open_mpi
-        from parsl.executors.high_throughput.mpi_prefix_composer import compose_environment
-        from parsl.executors.high_throughput.mpi_resource_management import MPIPool
-
-        launcher = self._options.mpi_launcher or "mpiexec"
-        compose = functools.partial(compose_environment, launcher, open_mpi=mpiexec_is_open_mpi())
-        return MPIPool(self, slots, prefetch, self._hostname, self._nodes, compose)
+        if self._nodes:
+            return make_pool(self, slots, self._options, self._hostname, self._nodes, self._store)
+        return Pool(self, slots, self._options.prefetch_capacity, self._hostname)
 
     def _join_store(self) -> SegmentStore:
         folder = self._options.segments

@@ -44,14 +44,15 @@ class Task(msgspec.Struct, array_like=True, frozen=True):
         function: number of the function, whose body went before; 0 when `payload` is a whole apply message.
         payload: the packed arguments.
         resources: the resource specification, or None.
-        environment: variables that the worker sets while the call runs, put in by its manager; None for none.
+        environment: a packed dict of variables that the worker sets while the call runs, put in by its manager; None
+            for none.
     """
 
     id: int
     function: int
     payload: Payload
     resources: dict[str, Any] | None = None
-    environment: dict[str, str] | None = None
+    environment: Payload | None = None
 
 
 # How a call ended, as far as those on the way need to know.

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from parsl.executors.errors import InvalidResourceSpecification
-from parsl.executors.high_throughput.messages import Loss, Result, Task
+from parsl.executors.high_throughput.messages import Loss, Payload, Result, Task
 from parsl.executors.high_throughput.mpi_prefix_composer import Ranks, read_specification
 from parsl.executors.high_throughput.pool import Hands, Pool
 
@@ -139,7 +139,8 @@ class MPIPool(Pool):
         prefetch: calls that the block wants in stock beyond what can start.
         hostname: the manager's node, for errors.
         nodes: names of the block's nodes.
-        environment: makes the variables for a task of what it asked for and the nodes that it got.
+        environment: packs the variables for a task, made of what it asked for and the nodes that it got; may raise
+            OSError.
     """
 
     tells_credit = True
@@ -152,7 +153,7 @@ class MPIPool(Pool):
         prefetch: int,
         hostname: str,
         nodes: Sequence[str],
-        environment: Callable[[Ranks, Sequence[str]], dict[str, str]],
+        environment: Callable[[Ranks, Sequence[str]], Payload],
     ) -> None:
         super().__init__(hands, slots, prefetch, hostname)
         self._environment = environment
@@ -185,11 +186,21 @@ class MPIPool(Pool):
 
     def fill(self) -> None:
         """Give nodes to tasks, and put those that have some into the mailbox."""
-        for task_id, nodes in self._ledger.assign():
-            environment = self._environment(self._ranks[task_id], nodes)
-            task = self._tasks[task_id] = msgspec.structs.replace(self._tasks[task_id], environment=environment)
-            self._backlog.append(task)
+        while starting := self._ledger.assign():
+            for task_id, nodes in starting:
+                self._prepare(task_id, nodes)
         super().fill()
+
+    def _prepare(self, task_id: int, nodes: list[str]) -> None:
+        try:
+            environment = self._environment(self._ranks[task_id], nodes)
+        except OSError as e:
+            del self._tasks[task_id], self._ranks[task_id]
+            self._ledger.end(task_id)
+            self._hands.refuse(task_id, e)
+            return
+        task = self._tasks[task_id] = msgspec.structs.replace(self._tasks[task_id], environment=environment)
+        self._backlog.append(task)
 
     def done(self, result: Result) -> None:
         """A worker has ended a call, whose nodes are free."""

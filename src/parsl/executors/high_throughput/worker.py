@@ -6,7 +6,6 @@ as little as it can: no zmq, no dataflow, no configuration.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
 import mmap
@@ -17,8 +16,10 @@ import struct
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import msgspec
 
 from parsl.executors.high_throughput import messages
 from parsl.executors.high_throughput.messages import (
@@ -111,11 +112,7 @@ class Worker:
             claim(claims, at, task.id)
             if debug:
                 logger.debug("Call %d begins", task.id)
-            if task.environment is None:
-                result = self._serve(task)
-            else:
-                with environment_of_a_call(task.environment):
-                    result = self._serve(task)
+            result = self._serve(task) if task.environment is None else self._serve_within(task, task.environment)
             if debug:
                 logger.debug("Call %d has ended after %g s, status %d", task.id, result.seconds, result.status)
             self._send(WorkerDone(result))
@@ -146,24 +143,27 @@ class Worker:
         args, kwargs = facade.unpack(body, buffers)
         return self._functions[task.function], args, kwargs
 
+    def _serve_within(self, task: Task, environment: Payload) -> Result:
+        """Make a call with variables of its own: the next call finds them as they were before."""
+        try:
+            body, buffers = self._store.open(environment)
+            self._store.drop(environment)
+        except OSError as e:
+            return raised(task.id, e, where_am_i())
+        variables = msgspec.msgpack.decode(buffers[0] if buffers else body, type=dict[str, str])
+        before = dict(os.environ)
+        os.environ.update(variables)
+        try:
+            return self._serve(task)
+        finally:
+            for name in variables:
+                os.environ.pop(name, None)
+                if name in before:
+                    os.environ[name] = before[name]
+
     def _send(self, message: FromWorker) -> None:
         data = self._codec.encode(message)
         self._answers.sendall(LENGTH.pack(len(data)) + data)
-
-
-@contextlib.contextmanager
-def environment_of_a_call(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for one call: the next call of this worker finds them as they were before."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def search_path(script: list[str], own: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the manager of a block of MPI tasks finds out where it runs: the block's nodes, and whose mpiexec is on PATH."""
+"""Where the manager of a block of MPI tasks runs: the block's nodes, whose mpiexec is on PATH; the pool for both."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import itertools
 import logging
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from parsl.executors.high_throughput.messages import Payload
+from parsl.executors.high_throughput.mpi_prefix_composer import Ranks, compose_environment
+from parsl.executors.high_throughput.mpi_resource_management import MPIHands, MPIPool
+from parsl.executors.high_throughput.segments import SegmentStore
 
 logger = logging.getLogger(__name__)
 
@@ -14,6 +22,9 @@ logger = logging.getLogger(__name__)
 _MOST_NODES = 1_000_000
 
 _VERSION_SECONDS = 20.0
+
+# Longer variables go into the store: a message to a worker has room for these beside its arguments.
+_INLINE_BYTES = 8 * 1024
 
 
 def block_nodes(environment: Mapping[str, str]) -> list[str]:
@@ -152,3 +163,26 @@ def mpiexec_is_open_mpi() -> bool:
     found = re.search(r"open.?mpi|openrte|prrte", asked.stdout + asked.stderr, re.IGNORECASE) is not None
     logger.info("mpiexec is %s", "Open MPI's" if found else "of MPICH's kind")
     return found
+
+
+def make_pool(
+    hands: MPIHands, slots: Iterable[int], options: Namespace, hostname: str, nodes: Sequence[str], store: SegmentStore
+) -> MPIPool:
+    """Make the pool of this block.
+
+    Args:
+        hands: what carries out the pool's decisions.
+        slots: numbers of the workers.
+        options: the manager's command line.
+        hostname: the manager's node.
+        nodes: names of the block's nodes.
+        store: where variables of a task go that are too long for its message, with many nodes.
+    """
+    launcher = options.mpi_launcher or "mpiexec"
+    open_mpi = mpiexec_is_open_mpi()
+
+    def environment(ranks: Ranks, given: Sequence[str]) -> Payload:
+        packed = msgspec.msgpack.encode(compose_environment(launcher, ranks, given, open_mpi))
+        return Payload(packed) if len(packed) <= _INLINE_BYTES else store.payload(b"", [packed])
+
+    return MPIPool(hands, slots, options.prefetch_capacity, hostname, nodes, environment)
