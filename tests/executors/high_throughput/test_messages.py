@@ -24,6 +24,7 @@ from parsl.executors.high_throughput.messages import (
     ManagerView,
     Monitoring,
     Payload,
+    PlacedTask,
     Query,
     Refused,
     Register,
@@ -48,6 +49,7 @@ CODECS = {
     "to_manager": messages.to_manager(),
     "from_worker": Codec(messages.FromWorker),
     "task": Codec(Task),
+    "placed": Codec(PlacedTask),
     "setup": Codec(Setup),
 }
 
@@ -79,6 +81,7 @@ SAMPLES = {
     ],
     "from_worker": [WorkerReady(), WorkerDone(RESULT), Monitoring(b"raw")],
     "task": [TASK, LARGE],
+    "placed": [PlacedTask(7, 3, Payload(b"body"), {"priority": 1.5}, Payload(b"", SEGMENT))],
     "setup": [Setup(["/a"], "/shm/x", "/shm/x/f", "/shm/x/claims", 3)],
 }
 
@@ -89,6 +92,12 @@ def test_round_trip(direction, message):
     back = codec.decode(codec.encode(message))
     assert type(back) is type(message)
     assert back == message
+
+
+def test_a_worker_reads_a_task_as_it_came_and_a_manager_one_that_has_been_placed():
+    assert CODECS["placed"].decode(CODECS["task"].encode(TASK)) == PlacedTask(7, 3, Payload(b"body"), {"priority": 1.5})
+    placed = CODECS["placed"].encode(PlacedTask(7, 3, Payload(b"body"), {"priority": 1.5}, Payload(b"variables")))
+    assert CODECS["task"].decode(placed) == TASK
 
 
 def test_samples_cover_every_message():

@@ -44,14 +44,21 @@ class Task(msgspec.Struct, array_like=True, frozen=True):
         function: number of the function, whose body went before; 0 when `payload` is a whole apply message.
         payload: the packed arguments.
         resources: the resource specification, or None.
-        environment: a packed dict of variables that the worker sets while the call runs, put in by its manager; None
-            for none.
     """
 
     id: int
     function: int
     payload: Payload
     resources: dict[str, Any] | None = None
+
+
+class PlacedTask(Task, array_like=True, frozen=True):
+    """What a worker reads: a call as it came to the manager, or with what the manager has added.
+
+    Attributes:
+        environment: a packed dict of variables to be set while the call runs; None for none.
+    """
+
     environment: Payload | None = None
 
 

@@ -121,5 +121,5 @@ def _srun(ranks: Ranks, nodes: Sequence[str]) -> str:
 
 def _aprun(ranks: Ranks, nodes: Sequence[str]) -> str:
     # It takes numbers: node nid00012 is 12.
-    numbers = [re.sub(r"^nid0*(?=\d)", "", node) for node in nodes]
+    numbers = [re.sub(r"^nid0*(\d+)$", r"\1", node) for node in nodes]
     return f"aprun -n {ranks.total} -N {ranks.per_node} -L {','.join(numbers)}"

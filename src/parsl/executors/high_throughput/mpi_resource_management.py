@@ -12,10 +12,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import msgspec
-
 from parsl.executors.errors import InvalidResourceSpecification
-from parsl.executors.high_throughput.messages import Loss, Payload, Result, Task
+from parsl.executors.high_throughput.messages import Loss, Payload, PlacedTask, Result, Task
 from parsl.executors.high_throughput.mpi_prefix_composer import Ranks, read_specification
 from parsl.executors.high_throughput.pool import Hands, Pool
 
@@ -199,8 +197,10 @@ class MPIPool(Pool):
             self._ledger.end(task_id)
             self._hands.refuse(task_id, e)
             return
-        task = self._tasks[task_id] = msgspec.structs.replace(self._tasks[task_id], environment=environment)
-        self._backlog.append(task)
+        task = self._tasks[task_id]
+        fields = {name: getattr(task, name) for name in task.__struct_fields__}
+        self._tasks[task_id] = placed = PlacedTask(**fields, environment=environment)
+        self._backlog.append(placed)
 
     def done(self, result: Result) -> None:
         """A worker has ended a call, whose nodes are free."""

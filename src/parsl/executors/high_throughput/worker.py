@@ -28,6 +28,7 @@ from parsl.executors.high_throughput.messages import (
     Codec,
     FromWorker,
     Payload,
+    PlacedTask,
     Result,
     Setup,
     Task,
@@ -84,7 +85,7 @@ class Worker:
     def __init__(self, mailbox: socket.socket, answers: socket.socket) -> None:
         self._mailbox = mailbox
         self._answers = answers
-        self._codec: Codec[FromWorker] = messages.Codec(Task)
+        self._codec: Codec[FromWorker] = messages.Codec(PlacedTask)
         self._setup_codec: Codec[Setup] = messages.Codec(Setup)
 
     def run(self) -> None:
