@@ -204,7 +204,7 @@ def test_a_task_reaches_the_mailbox_with_its_nodes():
 
 def test_what_does_not_fit_into_the_block_is_refused_at_once():
     pool, hands = pool_of(2)
-    wrong = [Task(8, 0, Payload(b""), None), Task(9, 0, Payload(b""), {"num_nodes": 1, "cores": 3})]
+    wrong = [Task(8, 0, Payload(b""), None), Task(9, 0, Payload(b""), {"num_nodes": 1})]
     pool.add([*tasks(3), *wrong, *tasks(1, first=2)])
     assert [type(hands.refused[n]) for n in (1, 8, 9)] == [
         InvalidResourceSpecification,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from parsl.executors.base import Call, FutureCall
 from parsl.executors.errors import BadStateException, ExecutorShutDownError, InvalidResourceSpecification
+from parsl.executors.high_throughput import mpi_prefix_composer
 from parsl.executors.high_throughput.manager_selector import ManagerSelector, RandomManagerSelector
 from parsl.executors.status_handling import BlockErrorHandler, BlockProviderExecutor
 from parsl.loop import Loop
@@ -374,14 +375,15 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
 
         With `enable_mpi_mode` it must also say how many nodes and ranks the call needs.
         """
+        known = {"priority", *(mpi_prefix_composer.ENTRIES if self.enable_mpi_mode else ())}
+        unknown = set(resource_specification or ()) - known
+        if unknown:
+            names = ", ".join(repr(name) for name in sorted(known))
+            raise InvalidResourceSpecification(unknown, f"Executor {self.label} knows only {names}.")
         if self.enable_mpi_mode:
-            from parsl.executors.high_throughput.mpi_prefix_composer import read_specification
-
-            read_specification(resource_specification)
-        elif not resource_specification:
+            mpi_prefix_composer.read_specification(resource_specification)
+        if not resource_specification:
             return
-        elif unknown := set(resource_specification) - {"priority"}:
-            raise InvalidResourceSpecification(unknown, f"Executor {self.label} knows only 'priority'.")
         priority = resource_specification.get("priority", 0)
         if not isinstance(priority, (int, float)) or math.isnan(priority):
             raise InvalidResourceSpecification({"priority"}, "It must be a number; tasks with a lower one run first.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -148,4 +149,5 @@ class MPIExecutor(HighThroughputExecutor):
     def workers_per_node(self) -> int | float:
         """How many tasks a block runs at once, for each of its nodes: a fraction where tasks have several nodes."""
         nodes = 1 if self._provider is None else self._provider.nodes_per_block
-        return super().workers_per_node / nodes
+        # Rounded up, so that the product with the number of nodes is not one less.
+        return math.nextafter(super().workers_per_node / nodes, math.inf)

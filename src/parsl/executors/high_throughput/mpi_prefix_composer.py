@@ -11,7 +11,9 @@ from parsl.executors.errors import InvalidResourceSpecification, MissingResource
 LAUNCHERS = ("aprun", "mpiexec", "srun")
 
 _COUNTS = ("num_nodes", "ranks_per_node", "num_ranks")
-_KNOWN = {*_COUNTS, "launcher_options", "priority"}
+
+# What the specification of an MPI task says besides what that of any other may.
+ENTRIES = (*_COUNTS, "launcher_options")
 
 
 class Ranks(NamedTuple):
@@ -34,24 +36,22 @@ class Ranks(NamedTuple):
 
 
 def read_specification(specification: Mapping[str, Any] | None) -> Ranks:
-    """Read the resource specification of an MPI task; its priority is looked at elsewhere.
+    """Read what the resource specification of an MPI task says of nodes and ranks; other entries are passed over.
 
     Args:
         specification: at least two of `num_nodes`, `ranks_per_node` and `num_ranks`, which imply the third; also
-            `launcher_options` and `priority`.
+            `launcher_options`.
 
     Raises:
-        MissingResourceSpecification: when there is none, or an empty one.
-        InvalidResourceSpecification: when it has unknown entries, or some that make no sense.
+        MissingResourceSpecification: when it says nothing of them, or there is none.
+        InvalidResourceSpecification: when it says too little, or what makes no sense.
     """
-    if not specification:
+    specification = specification or {}
+    counts = {name: _count(name, specification[name]) for name in _COUNTS if specification.get(name) is not None}
+    if not counts:
         raise MissingResourceSpecification(
             set(_COUNTS), "An MPI task needs parsl_resource_specification with two of them, or all three."
         )
-    unknown = set(specification) - _KNOWN
-    if unknown:
-        raise InvalidResourceSpecification(unknown, f"Known are {', '.join(sorted(_KNOWN))}.")
-    counts = {name: _count(name, specification[name]) for name in _COUNTS if specification.get(name) is not None}
     if len(counts) < 2:
         raise InvalidResourceSpecification(set(_COUNTS) - set(counts), "At least two of the three must be given.")
     options = specification.get("launcher_options") or ""
