@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from parsl import File, bash_app, python_app
+from parsl.app import bash_command
 from parsl.app.bash import BashApp, remote_side_bash_executor
 from parsl.app.errors import (
     AppBadFormatting,
@@ -256,6 +258,35 @@ def test_walltime_kills_the_command_and_all_that_it_started(kernel: DataFlowKern
     error = failure(future)
     assert isinstance(error, AppTimeout)
     assert "walltime of 1 s" in str(error)
+
+
+@pytest.mark.parametrize("mpi", [True, False], ids=["a launcher of ranks", "anything else"])
+def test_what_launches_ranks_may_end_them_before_it_is_killed(tmp_path: Path, monkeypatch: Any, mpi: bool) -> None:
+    if mpi:
+        monkeypatch.setenv("PARSL_MPI_PREFIX", "mpiexec")
+    script = tmp_path / "launcher"
+    script.write_text(f"trap 'echo told > {tmp_path}/mark; exit' TERM\nsleep 1000 &\necho up\nwait\n")
+    process = subprocess.Popen(
+        ["/bin/bash", "-c", f"/bin/bash {script}; true"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        bash_command._kill_group(process)
+    assert (tmp_path / "mark").exists() == mpi
+
+
+def test_a_launcher_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PARSL_MPI_PREFIX", "mpiexec")
+    monkeypatch.setattr(bash_command, "_LAUNCHER_SECONDS", 0.1)
+    command = ["/bin/bash", "-c", "trap '' TERM; sleep 1000 & echo up; wait; wait"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        bash_command._kill_group(process)
+        bash_command._kill_group(process)
+    assert process.returncode == -9
 
 
 def test_walltime_as_a_default_and_one_that_is_enough(kernel: DataFlowKernel) -> None:

@@ -138,6 +138,11 @@ def test_no_mpiexec_and_one_that_hangs_are_told(tmp_path, monkeypatch, caplog):
     ] * 2
 
 
+def test_a_launcher_that_is_none_is_told():
+    with pytest.raises(ValueError, match="--mpi-launcher must be one of aprun, mpiexec, srun, but is 'poe'"):
+        make_pool(Hands(), range(1), Namespace(mpi_launcher="poe", prefetch_capacity=0), "node", ["n"], None)
+
+
 # -- the pool ----------------------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -141,3 +143,19 @@ def test_the_parent_in_mpi_mode_does_the_same():
     with pytest.raises(MissingResourceSpecification):
         executor.validate_resource_spec({})
     executor.validate_resource_spec({"num_nodes": 2, "ranks_per_node": 4})
+
+
+# -- the page about it -------------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "run-mpi-programs.md"
+FRAGMENTS = re.findall(r"^```\{code-block\} python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", FRAGMENTS, ids=["Slurm", "PBS Pro", "Python app"])
+def test_what_the_page_shows_can_be_written_so(code):
+    made = {}
+    exec(code, made)
+    if "config" in made:
+        (executor,) = made["config"].executors
+        assert isinstance(executor, MPIExecutor)
+        assert int(executor.workers_per_node * executor.provider.nodes_per_block) == executor.max_workers_per_block

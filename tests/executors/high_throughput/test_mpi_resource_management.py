@@ -6,7 +6,7 @@ import math
 
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -391,6 +391,27 @@ def test_small_tasks_that_never_cease_do_not_starve_a_large_one():
         finished += 1
         assert finished <= 8
     assert variables(hands, large)["nodes"] == "n0,n1,n2,n3"
+
+
+@given(
+    sizes=st.lists(st.integers(1, 4), max_size=30),
+    workers=st.integers(1, 4),
+    prefetch=st.integers(0, 3),
+    choices=st.randoms(use_true_random=False),
+)
+def test_a_block_that_is_given_only_what_it_asks_for_runs_everything(sizes, workers, prefetch, choices):
+    pool, hands = pool_of(4, workers, prefetch)
+    queue, ended = tasks(*sizes), 0
+    while ended < len(sizes):
+        while queue and pool.outstanding < pool.credit:
+            pool.add([queue.pop(0)])
+        while hands.mailbox:
+            run_next(hands, next(s for s, w in hands.workers.items() if w.taken is None))
+        busy = [s for s, w in hands.workers.items() if w.taken is not None]
+        assert busy, "nothing runs, and nothing more is asked for"
+        end(hands, choices.choice(busy))
+        ended += len(pool.take_results())
+    assert pool.idle
 
 
 def test_a_result_that_comes_twice_frees_nothing_twice():

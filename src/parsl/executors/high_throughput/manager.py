@@ -322,8 +322,10 @@ class Manager:
         if self._refused:
             results += self._refused
             self._refused = []
+        if not results and not self.pool.tells_credit:
+            return
         credit = self.pool.credit
-        if not results and not (self.pool.tells_credit and credit != self._credit_told):
+        if not results and credit == self._credit_told:
             return
         self._credit_told = credit
         frames: list[Any] = [b""]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from parsl.executors.high_throughput.messages import Payload
-from parsl.executors.high_throughput.mpi_prefix_composer import Ranks, compose_environment
+from parsl.executors.high_throughput.mpi_prefix_composer import LAUNCHERS, Ranks, compose_environment
 from parsl.executors.high_throughput.mpi_resource_management import MPIHands, MPIPool
 from parsl.executors.high_throughput.segments import SegmentStore
 
@@ -177,8 +177,14 @@ def make_pool(
         hostname: the manager's node.
         nodes: names of the block's nodes.
         store: where variables of a task go that are too long for its message, with many nodes.
+
+    Raises:
+        ValueError: when the command line names a launcher that is not known.
     """
     launcher = options.mpi_launcher or "mpiexec"
+    if launcher not in LAUNCHERS:
+        msg = f"--mpi-launcher must be one of {', '.join(LAUNCHERS)}, but is {launcher!r}"
+        raise ValueError(msg)
     open_mpi = mpiexec_is_open_mpi()
 
     def environment(ranks: Ranks, given: Sequence[str]) -> Payload:
