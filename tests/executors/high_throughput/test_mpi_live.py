@@ -99,6 +99,11 @@ def meet(first, second, begins, parsl_resource_specification=None):
     return mine, theirs
 
 
+def kill_busy_worker(executor):
+    (worker,) = [w for w in pilot.workers_of(executor) if w.children()]
+    worker.kill()
+
+
 def meet_twice(folder, **specification):
     first, second = str(folder / "first"), str(folder / "second")
     os.mkfifo(first)
@@ -216,9 +221,7 @@ def test_a_lost_worker_gives_its_nodes_back(mpi, tmp_path, load, program):
     future = run_program(f"bash -c 'echo up > {fifo}; exec sleep 600'", parsl_resource_specification=both)
     with open(fifo) as file:
         assert "up" in file.read()
-    for worker in pilot.workers_of(executor):
-        if "worker" in " ".join(worker.cmdline()):
-            worker.kill()
+    kill_busy_worker(executor)
     assert "loss of worker" in str(future.exception(timeout=SECONDS))
     assert run_program(program, parsl_resource_specification=both).result(timeout=SECONDS) == 0
 
@@ -308,6 +311,21 @@ def test_a_failed_rank_and_a_timeout_under_srun(slurm_block, tmp_path):
     assert error.exitcode == 7
     error = run_program("sleep 600", walltime=6, parsl_resource_specification=both).exception(timeout=SECONDS)
     assert isinstance(error, AppTimeout)
+    out = str(tmp_path / "out")
+    run_program(NODES, stdout=out, parsl_resource_specification=both).result(timeout=SECONDS)
+    assert len(Path(out).read_text().splitlines()) == 2
+
+
+def test_a_lost_worker_gives_its_nodes_back_to_srun(slurm_block, tmp_path):
+    both = {"num_nodes": 2, "ranks_per_node": 1}
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    ranks = f"bash -c '[ $SLURM_PROCID = 0 ] && echo up > {fifo}; exec sleep 600'"
+    future = run_program(ranks, parsl_resource_specification=both)
+    with open(fifo) as file:
+        assert "up" in file.read()
+    kill_busy_worker(slurm_block)
+    assert "loss of worker" in str(future.exception(timeout=SECONDS))
     out = str(tmp_path / "out")
     run_program(NODES, stdout=out, parsl_resource_specification=both).result(timeout=SECONDS)
     assert len(Path(out).read_text().splitlines()) == 2
