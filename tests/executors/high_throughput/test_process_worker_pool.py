@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -356,6 +357,35 @@ def test_an_mpi_task_that_is_too_large_for_the_block_fails_at_once(mpi_block):
     assert isinstance(wrapper.get_exception(), InvalidResourceSpecification)
     assert "needs 5 nodes, more than the block has (4: a, b, c, d)" in str(wrapper.get_exception())
     assert "the manager on host" in where
+
+
+def launch_and_die(trap, mark, fifo):
+    """Start what stands for a launcher of ranks, in a session of its own, and leave it behind."""
+    script = f"trap '{trap}' TERM; echo up > {fifo}; sleep 600 & while :; do wait; done"
+    subprocess.Popen(["/bin/bash", "-c", script], start_new_session=True)
+    with open(fifo) as file:
+        file.read()
+    os._exit(4)
+
+
+@pytest.mark.parametrize(
+    ("trap", "seconds"),
+    [("echo told > {mark}; exit", (0, 4)), pytest.param("echo told > {mark}", (4, 15), marks=pytest.mark.slow)],
+    ids=["it ends", "it does not"],
+)
+def test_a_launcher_that_a_lost_worker_leaves_may_end_its_ranks_before_their_nodes_are_free(
+    mpi_block, tmp_path, trap, seconds
+):
+    mark, fifo = tmp_path / "mark", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    everything = {"num_nodes": 4, "ranks_per_node": 1}
+    began = time.monotonic()
+    mpi_block.give(1, launch_and_die, trap.format(mark=mark), str(mark), str(fifo), resources=everything)
+    mpi_block.give(2, os.path.exists, str(mark), resources=everything)
+    lost = next(r for r in iter(lambda: mpi_block.receive_a(Results), None) if r.results)
+    assert [r.status for r in lost.results] == [WORKER_LOST]
+    assert seconds[0] <= time.monotonic() - began < seconds[1]
+    assert mpi_block.value(next(r for r in iter(lambda: mpi_block.receive_a(Results), None) if r.results)) is True
 
 
 def test_there_are_not_more_workers_than_nodes(make, tmp_path):

@@ -18,6 +18,7 @@ import msgspec
 
 from parsl.addresses import tcp_url
 from parsl.executors.high_throughput import affinity, messages
+from parsl.executors.high_throughput.graves import Graves
 from parsl.executors.high_throughput.messages import (
     Drained,
     Draining,
@@ -47,7 +48,6 @@ from parsl.executors.high_throughput.worker_processes import (
     WorkerProcess,
     WorkerProcesses,
     cause_of_death,
-    kill_orphans,
 )
 from parsl.loop import Loop
 from parsl.version import VERSION
@@ -112,6 +112,7 @@ class Manager:
         self._landed_arguments: dict[int, Payload] = {}
         self._refused: list[Result] = []
         self._failed_starts = 0
+        self._graves = Graves(loop, patient=bool(self._nodes))
         self._heard = time.monotonic()
         self._asked: float | None = None
         self._mailbox_watched = False
@@ -440,6 +441,7 @@ class Manager:
         """Handle the deaths of workers; called when a child of this process has ended."""
         for worker in self._processes.dead():
             self._bury(worker)
+        self._graves.look()
 
     def _bury(self, worker: WorkerProcess) -> None:
         # What it said before it died still counts.
@@ -452,9 +454,12 @@ class Manager:
             if self._failed_starts >= _MAX_FAILED_STARTS:
                 self.end(f"workers do not start: {cause}; see the standard error of the block", 1)
         environment = self._environment(worker.slot)
-        kill_orphans({n: environment[n] for n in ("PARSL_WORKER_POOL_ID", "PARSL_WORKER_RANK")})
+        marks = {n: environment[n] for n in ("PARSL_WORKER_POOL_ID", "PARSL_WORKER_RANK")}
         where = where_is(self._hostname, environment, worker.process.pid)
-        if self.pool.worker_gone(worker.slot, self._processes.claim(worker.slot), cause, where):
+        self._graves.dig(worker.slot, marks, lambda: self._worker_gone(worker.slot, cause, where))
+
+    def _worker_gone(self, slot: int, cause: str, where: str) -> None:
+        if self.pool.worker_gone(slot, self._processes.claim(slot), cause, where):
             self._loop.call_later(_CLAIM_SECONDS, self.pool.settle_suspects)
 
     def close(self) -> None:

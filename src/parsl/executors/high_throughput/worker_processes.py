@@ -220,38 +220,38 @@ def collect_adopted(own: set[int]) -> None:
         os.waitpid(found.si_pid, 0)
 
 
-def kill_orphans(environment: Mapping[str, str]) -> None:
-    """Kill what a worker that is gone has left behind: its task may be run again, and must not run twice at once.
+def orphans(environment: Mapping[str, str]) -> list[psutil.Process]:
+    """Return what a worker that is gone has left behind: its task may be run again, and must not run twice at once.
 
     Args:
         environment: variables that tell the worker's processes from others.
     """
     import psutil
 
-    victims: list[psutil.Process] = []
+    found: list[psutil.Process] = []
     try:
         children = psutil.Process().children()
     except OSError as e:
         logger.warning("What a worker may have left behind cannot be looked for: %s", e)
-        return
+        return found
     for process in children:
         try:
             theirs = process.environ()
             if all(theirs.get(name) == value for name, value in environment.items()):
-                victims += [process, *process.children(recursive=True)]
+                found += [process, *process.children(recursive=True)]
         except (psutil.Error, OSError) as e:
             logger.debug("process %d is not looked at: %s", process.pid, e)
-    kill_processes(victims)
+    return found
 
 
-def kill_processes(victims: Iterable[psutil.Process]) -> bool:
-    """Kill processes, without waiting for their ends; return whether there were any."""
+def kill_processes(victims: Iterable[psutil.Process], number: int = signal.SIGKILL) -> bool:
+    """Kill processes, or send them another signal, without waiting for their ends; return whether there were any."""
     import psutil
 
     found = False
     for victim in victims:
         try:
-            victim.kill()
+            victim.send_signal(number)
             found = True
         except psutil.NoSuchProcess:
             logger.debug("process %d has ended by itself", victim.pid)
