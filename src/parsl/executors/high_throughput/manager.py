@@ -95,7 +95,7 @@ class Manager:
         self._accelerators: list[str] = options.available_accelerators
         # Of a block of MPI tasks, each of which has at least one for itself; none of others.
         self._nodes = block_nodes(os.environ) if options.enable_mpi_mode else []
-        self._workers_wanted = self._count_workers()
+        self._workers_wanted = affinity.workers_of_node(options, len(self._nodes) or math.inf)
         self._cores = affinity.pinning(options.cpu_affinity, self._workers_wanted, affinity.usable_cores())
         self._store = self._join_store()
         prefix = os.path.join(self._store.folder, f"{self.uid}-")
@@ -119,23 +119,6 @@ class Manager:
         self._drain_told = False
 
     # -- start ---------------------------------------------------------------------------------------------------
-
-    def _count_workers(self) -> int:
-        options = self._options
-        memory = None
-        if options.mem_per_worker:
-            import psutil
-
-            memory = float(os.environ.get("PARSL_MEMORY_GB") or psutil.virtual_memory().available / 2**30)
-        cores = float(os.environ.get("PARSL_CORES") or len(affinity.usable_cores()))
-        return affinity.worker_count(
-            min(options.max_workers_per_node, len(self._nodes) or math.inf),
-            cores,
-            options.cores_per_worker,
-            memory,
-            options.mem_per_worker,
-            len(self._accelerators),
-        )
 
     def _make_pool(self, slots: range) -> Pool:
         if self._nodes:
