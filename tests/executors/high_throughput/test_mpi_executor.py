@@ -14,7 +14,7 @@ from parsl.executors import HighThroughputExecutor, MPIExecutor
 from parsl.executors.errors import InvalidResourceSpecification, MissingResourceSpecification
 from parsl.executors.high_throughput.process_worker_pool import parse_arguments
 from parsl.launchers import SimpleLauncher, SingleNodeLauncher, SrunLauncher
-from parsl.providers import LocalProvider
+from parsl.providers import LocalProvider, SlurmProvider
 from tests.live import pilot
 
 # What tells how a node is divided among workers, or orders managers, has no meaning for MPI tasks.
@@ -112,6 +112,18 @@ def test_a_specification_is_looked_at_before_anything_is_sent():
     for priority in ("high", None, float("nan")):
         with pytest.raises(InvalidResourceSpecification, match="priority"):
             executor.validate_resource_spec({"num_nodes": 1, "num_ranks": 1, "priority": priority})
+
+
+def test_what_no_block_of_the_batch_system_can_hold_does_not_wait_for_one():
+    provider = SlurmProvider(nodes_per_block=4, launcher=SimpleLauncher())
+    executor = MPIExecutor(provider=provider)
+    executor.validate_resource_spec({"num_nodes": 4, "ranks_per_node": 1})
+    with pytest.raises(
+        InvalidResourceSpecification, match=r"needs 5 nodes, more than the block has \(nodes_per_block=4"
+    ):
+        executor.validate_resource_spec({"num_nodes": 5, "ranks_per_node": 1})
+    # Of a block on this machine only its manager knows.
+    MPIExecutor(provider=block(1)).validate_resource_spec({"num_nodes": 5, "ranks_per_node": 1})
 
 
 def test_a_call_without_a_specification_fails_in_its_future(tmp_path):

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from parsl.executors.high_throughput.executor import HighThroughputExecutor
-from parsl.executors.high_throughput.mpi_prefix_composer import LAUNCHERS
+from parsl.executors.high_throughput.mpi_prefix_composer import LAUNCHERS, read_specification, too_large
 from parsl.executors.status_handling import BlockErrorHandler
 from parsl.launchers.launchers import SimpleLauncher
 from parsl.providers.base import ExecutionProvider
+from parsl.providers.cluster_provider import ClusterProvider
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
@@ -144,6 +145,20 @@ class MPIExecutor(HighThroughputExecutor):
         )
         self.max_workers_per_block = max_workers_per_block
         self.mpi_launcher = mpi_launcher
+
+    def validate_resource_spec(self, resource_specification: dict[str, Any]) -> None:
+        """Check what a call says of nodes and ranks, and that a block of the batch system is large enough for it.
+
+        Raises:
+            MissingResourceSpecification: when it says nothing of them.
+            InvalidResourceSpecification: when it says what makes no sense, or asks for more nodes than a block has.
+        """
+        super().validate_resource_spec(resource_specification)
+        # Only of these is it known before a block has come: elsewhere the number of nodes binds nobody.
+        if isinstance(self._provider, ClusterProvider):
+            ranks, nodes = read_specification(resource_specification), self._provider.nodes_per_block
+            if ranks.nodes > nodes:
+                raise too_large(ranks, f"nodes_per_block={nodes}")
 
     @property
     def workers_per_node(self) -> int | float:

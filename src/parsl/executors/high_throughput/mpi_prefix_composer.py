@@ -60,6 +60,15 @@ def read_specification(specification: Mapping[str, Any] | None) -> Ranks:
     return _consistent(counts, options)
 
 
+def too_large(ranks: Ranks, have: str) -> InvalidResourceSpecification:
+    """Make the error of a task that needs more nodes than its block has; `have` says in words which those are."""
+    return InvalidResourceSpecification(
+        {"num_nodes"},
+        f"The task needs {ranks.nodes} nodes, more than the block has ({have}). A task does not go beyond one block: "
+        "ask for fewer nodes, or set the provider's nodes_per_block to as many.",
+    )
+
+
 def _count(name: str, value: Any) -> int:
     # A truth value is an int too, and says nothing about how many.
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:

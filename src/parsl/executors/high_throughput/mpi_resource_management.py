@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.high_throughput.messages import Loss, Payload, PlacedTask, Result, Task
-from parsl.executors.high_throughput.mpi_prefix_composer import Ranks, read_specification
+from parsl.executors.high_throughput.mpi_prefix_composer import Ranks, read_specification, too_large
 from parsl.executors.high_throughput.pool import Hands, Pool
 
 
@@ -175,11 +175,7 @@ class MPIPool(Pool):
         nodes = self._ledger.nodes
         if ranks.nodes > len(nodes):
             have = f"{len(nodes)}: {', '.join(nodes[:4])}" + (", ..." if len(nodes) > 4 else "")
-            raise InvalidResourceSpecification(
-                {"num_nodes"},
-                f"The task needs {ranks.nodes} nodes, more than the block has ({have}). A task does not go beyond one "
-                "block: ask for fewer nodes, or set the provider's nodes_per_block to as many.",
-            )
+            raise too_large(ranks, have)
         return ranks
 
     def fill(self) -> None:
