@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from parsl.app.futures import DataFuture
 from parsl.data_provider.file_noop import NoOpFileStaging
 from parsl.data_provider.files import File
+from parsl.data_provider.fsspec import FsspecInTaskStaging
+from parsl.data_provider.ftp import FTPSeparateTaskStaging
+from parsl.data_provider.http import HTTPSeparateTaskStaging
+from parsl.data_provider.zip import ZipFileStaging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from parsl.data_provider.staging import Staging
+    from parsl.dataflow.futures import AppFuture
 
     class StagingExecutor(Protocol):
         """What staging needs of an executor."""
@@ -22,6 +30,10 @@ if TYPE_CHECKING:
         def storage_access(self) -> Sequence[Staging] | None:
             """The providers to ask, in order; None for `default_staging`."""
 
+        @property
+        def working_dir(self) -> str | None:
+            """The folder for staged files; None for the one in which a task runs."""
+
     class StagingKernel(Protocol):
         """What staging needs of the dataflow kernel."""
 
@@ -29,8 +41,25 @@ if TYPE_CHECKING:
         def executors(self) -> Mapping[str, Any]:
             """The executors by label, each a `StagingExecutor`."""
 
+        def submit(
+            self,
+            func: Callable[..., Any],
+            app_args: Sequence[Any],
+            executors: str | Sequence[str] = "all",
+            cache: bool = False,
+            ignore_for_cache: Sequence[str] | None = None,
+            app_kwargs: dict[str, Any] | None = None,
+        ) -> AppFuture[Any]:
+            """Make a task of a call."""
 
-default_staging: list[Staging] = [NoOpFileStaging()]
+
+default_staging: list[Staging] = [
+    NoOpFileStaging(),
+    FTPSeparateTaskStaging(),
+    HTTPSeparateTaskStaging(),
+    ZipFileStaging(),
+    FsspecInTaskStaging(),
+]
 """The providers that are asked, in this order, for an executor whose `storage_access` is None."""
 
 
@@ -43,6 +72,76 @@ class DataManager:
 
     def __init__(self, dfk: StagingKernel) -> None:
         self.dfk = dfk
+        self._places: dict[str, str] = {}
+        self._asking = threading.local()
+        self._closing: list[Callable[[], None]] = []
+
+    # -- what providers ask for ------------------------------------------------------------------------------------
+
+    def run(
+        self, func: Callable[..., Any], *args: Any, executor: str, after: Future[Any] | None = None
+    ) -> AppFuture[Any]:
+        """Submit a task that makes a transfer.
+
+        It is a task as any other: it is retried and monitored, and a failure names it. Files among its arguments are
+        passed as they are.
+
+        Args:
+            func: what to call, where the executor's workers can import it.
+            args: positional arguments.
+            executor: the label of the executor that shall run it.
+            after: a future to wait for; its result is one argument more.
+
+        Returns:
+            The future of the task.
+        """
+        return self.dfk.submit(
+            func,
+            args if after is None else (*args, after),
+            executors=[executor],
+            app_kwargs={"_parsl_staging_inhibit": True},
+        )
+
+    def place(self, file: File, executor: str) -> str:
+        """Choose the path for a file where a task of an executor finds it.
+
+        It is the file's name in the `working_dir` of the executor; without one, in the folder in which the task runs.
+        Files of different URLs get different paths: the second of a name goes to a folder of its own.
+
+        Args:
+            file: the file.
+            executor: the label of the executor.
+
+        Raises:
+            ValueError: for a URL that ends in no name of a file.
+        """
+        if file.filename in {"", ".", ".."}:
+            msg = f"{file.url} cannot be staged, as it ends in no name of a file"
+            raise ValueError(msg)
+        folder = self.dfk.executors[executor].working_dir or ""
+        path = os.path.join(folder, file.filename)
+        if self._places.setdefault(path, file.url) == file.url:
+            return path
+        return os.path.join(folder, hashlib.sha256(file.url.encode()).hexdigest()[:16], file.filename)
+
+    def asker(self) -> str:
+        """Name the task whose files this thread is having staged, for messages."""
+        return getattr(self._asking, "name", "a task")
+
+    def asking(self, name: str) -> None:
+        """Note which task's files this thread is having staged from now on."""
+        self._asking.name = name
+
+    def when_closed(self, function: Callable[[], None]) -> None:
+        """Have a function called once when the kernel is cleaned up: it ends transfers that are no tasks."""
+        self._closing.append(function)
+
+    def close(self) -> None:
+        """End the transfers that are no tasks. The kernel calls this in its cleanup."""
+        while self._closing:
+            self._closing.pop()()
+
+    # -- what the kernel asks for ----------------------------------------------------------------------------------
 
     def optionally_stage_in(
         self,
