@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -122,6 +121,8 @@ class DataManager:
         path = os.path.join(folder, file.filename)
         if self._places.setdefault(path, file.url) == file.url:
             return path
+        import hashlib
+
         return os.path.join(folder, hashlib.sha256(file.url.encode()).hexdigest()[:16], file.filename)
 
     def asker(self) -> str:

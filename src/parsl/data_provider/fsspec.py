@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +81,11 @@ class FsspecInTaskStaging(Staging, RepresentationMixin):
 @functools.cache
 def _known() -> frozenset[str]:
     """Name the schemes that fsspec knows; none when it is not installed."""
-    if importlib.util.find_spec("fsspec") is None:
+    try:
+        from fsspec import available_protocols
+    except ImportError:
         return frozenset()
-    import fsspec
-
-    return frozenset(fsspec.available_protocols())
+    return frozenset(available_protocols())
 
 
 def _fsspec_transfer(transfer: Transfer, options: Mapping[str, Any]) -> None:
@@ -97,6 +95,8 @@ def _fsspec_transfer(transfer: Transfer, options: Mapping[str, Any]) -> None:
 
 def _fsspec_fetch(url: str, target: str, options: Mapping[str, Any]) -> None:
     """Write a remote file to a file here."""
+    import shutil
+
     with _file_system(url, options) as (system, path):
         length = system.info(path).get("size")
         with system.open(path, "rb") as remote, open(target, "wb") as file:
@@ -106,6 +106,8 @@ def _fsspec_fetch(url: str, target: str, options: Mapping[str, Any]) -> None:
 
 def _fsspec_send(source: str, url: str, options: Mapping[str, Any]) -> None:
     """Send a file. In a transaction of fsspec, it takes its name when it is complete, or leaves nothing."""
+    import shutil
+
     with _file_system(url, options) as (system, path), open(source, "rb") as file:
         with system.transaction, system.open(path, "wb") as remote:
             shutil.copyfileobj(file, remote, CHUNK)

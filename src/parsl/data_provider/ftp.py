@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ftplib
 import os
 import posixpath
 import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from parsl.data_provider.transfer import (
     CHUNK,
@@ -25,6 +23,8 @@ from parsl.data_provider.transfer import (
 from parsl.data_provider.ways import InTaskStaging, SeparateTaskStaging
 
 if TYPE_CHECKING:
+    from ftplib import FTP
+
     from parsl.data_provider.files import File
 
 
@@ -38,6 +38,8 @@ def _ftp_fetch(url: str, target: str) -> None:
 
 def _ftp_send(source: str, url: str) -> None:
     """Send a file under a temporary name and give it the final one."""
+    from ftplib import all_errors
+
     with _session(url) as (ftp, path), open(source, "rb") as file:
         folder, name = posixpath.split(path)
         temporary = posixpath.join(folder, f".{name[:100]}.{uuid.uuid4().hex[:12]}.part")
@@ -47,14 +49,17 @@ def _ftp_send(source: str, url: str) -> None:
             check_length(os.fstat(file.fileno()).st_size if arrived is None else arrived, file.tell())
             ftp.rename(temporary, path)
         except BaseException:
-            with contextlib.suppress(*ftplib.all_errors):  # the first error is the one to tell
+            with contextlib.suppress(*all_errors):  # the first error is the one to tell
                 ftp.delete(temporary)
             raise
 
 
 @contextlib.contextmanager
-def _session(url: str) -> Iterator[tuple[ftplib.FTP, str]]:
+def _session(url: str) -> Iterator[tuple[FTP, str]]:
     """Log in to the server of a URL; give the connection and the path; tell what may pass from what will not."""
+    import ftplib
+    from urllib.parse import unquote, urlsplit
+
     parts = urlsplit(url)
     path = unquote(parts.path)
     ftp = ftplib.FTP(timeout=TIMEOUT_S)  # noqa: S321 - who stages by FTP has chosen it
@@ -78,11 +83,13 @@ def _session(url: str) -> Iterator[tuple[ftplib.FTP, str]]:
         ftp.close()
 
 
-def _size(ftp: ftplib.FTP, path: str) -> int | None:
+def _size(ftp: FTP, path: str) -> int | None:
     """Ask for the length of a file; None when the server does not tell. RETR will say what is wrong with a path."""
+    from ftplib import error_perm
+
     try:
         return ftp.size(path)
-    except ftplib.error_perm:
+    except error_perm:
         return None
 
 

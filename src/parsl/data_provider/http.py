@@ -6,16 +6,10 @@ redirects, keeps to the proxies of the environment, checks certificates and stre
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import http.client
 import os
-import shutil
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
 
 from parsl.data_provider.transfer import (
     CHUNK,
@@ -32,6 +26,8 @@ from parsl.data_provider.transfer import (
 from parsl.data_provider.ways import InTaskStaging, SeparateTaskStaging
 
 if TYPE_CHECKING:
+    from urllib.request import Request
+
     from parsl.data_provider.files import File
 
 # The server is asked to wait, is overloaded, or is not there just now.
@@ -40,10 +36,13 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 def _http_fetch(url: str, target: str) -> None:
     """Write what a URL gives to a file."""
+    import shutil
+    from http.client import HTTPException
+
     with _opened(_request(url, "GET")) as response, open(target, "wb") as file:
         try:
             shutil.copyfileobj(response, file, CHUNK)
-        except (http.client.HTTPException, ConnectionError, TimeoutError) as e:
+        except (HTTPException, ConnectionError, TimeoutError) as e:
             raise Interrupted(f"the transfer was cut: {e!r}") from e
         length = response.headers.get("Content-Length")
         check_length(file.tell(), None if length is None else int(length))
@@ -60,14 +59,18 @@ def _http_send(source: str, url: str) -> None:
             response.read()
 
 
-def _request(url: str, method: str) -> urllib.request.Request:
+def _request(url: str, method: str) -> Request:
     """Make a request; user and password of the URL become a header."""
+    import base64
+    from urllib.parse import quote, unquote, urlsplit
+    from urllib.request import Request
+
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     # In a path that somebody typed, blanks and the like may be unquoted; what is quoted stays so.
     path = quote(parts.path, safe="/%:=&?~#+!$,;'@()*[]")
     plain = parts._replace(netloc=host, path=path, fragment="").geturl()
-    request = urllib.request.Request(plain, method=method)  # noqa: S310 - the provider takes http and https only
+    request = Request(plain, method=method)  # noqa: S310 - the provider takes http and https only
     if user:
         secret = base64.b64encode(":".join(unquote(part) for part in user.split(":", 1)).encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {secret}")
@@ -75,17 +78,21 @@ def _request(url: str, method: str) -> urllib.request.Request:
 
 
 @contextlib.contextmanager
-def _opened(request: urllib.request.Request) -> Any:
+def _opened(request: Request) -> Iterator[Any]:
     """Give the answer to a request; tell what may pass from what will not."""
+    from http.client import HTTPException
+    from urllib.error import HTTPError, URLError
+    from urllib.request import urlopen
+
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310 - see _request
-    except urllib.error.HTTPError as e:
+        response = urlopen(request, timeout=TIMEOUT_S)  # noqa: S310 - see _request
+    except HTTPError as e:
         with e:
             reason = f"{without_password(e.url)} answered {e.code} {e.reason}"
         raise (Interrupted if e.code in _PASSING else Refused)(reason) from None
-    except urllib.error.URLError as e:
+    except URLError as e:
         raise (Interrupted if may_pass(e.reason) else Refused)(f"the server cannot be reached: {e.reason}") from e
-    except (http.client.HTTPException, ConnectionError, TimeoutError) as e:
+    except (HTTPException, ConnectionError, TimeoutError) as e:
         raise Interrupted(f"the connection broke: {e!r}") from e
     with response:
         yield response

@@ -1,6 +1,7 @@
 """One transfer of one file, where it happens: tried again, checked, and never half done under the final name.
 
-What a provider has to bring along is two functions, one that fetches and one that sends; all else is here.
+What a provider has to bring along is two functions, one that fetches and one that sends; all else is here. This module
+and the providers are loaded with the kernel, so what only a transfer needs is imported by the transfer.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
 from parsl.app.errors import MissingOutputs
 from parsl.errors import OptionalModuleMissing, ParslError
@@ -64,8 +63,7 @@ class Interrupted(Exception):
     """A transfer failed for a reason that may pass."""
 
 
-@dataclass(frozen=True)
-class Transfer:
+class Transfer(NamedTuple):
     """What is to be brought where, and for whom; picklable.
 
     Attributes:
@@ -171,6 +169,8 @@ def check_length(got: int, announced: int | None) -> None:
 
 def without_password(url: str) -> str:
     """Return a URL for messages, with `***` in place of a password."""
+    from urllib.parse import urlsplit
+
     with contextlib.suppress(ValueError):
         parts = urlsplit(url)
         user, at, host = parts.netloc.rpartition("@")

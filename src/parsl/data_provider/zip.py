@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import struct
 import warnings
-import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
@@ -110,6 +108,9 @@ def _zip_stage_out(transfer: Transfer, after: object = None) -> None:
 
 
 def _extract(url: str, target: str) -> None:
+    import shutil
+    import zipfile
+
     path, inner = _member(url)
     with _locked(path, fcntl.LOCK_SH) as file, zipfile.ZipFile(file) as archive:
         try:
@@ -123,6 +124,9 @@ def _extract(url: str, target: str) -> None:
 
 def _insert(source: str, url: str) -> None:
     """Add a file, or a folder with all in it, to an archive."""
+    import shutil
+    import zipfile
+
     path, inner = _member(url)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     members = {source: inner}
@@ -215,6 +219,8 @@ _HEAD = struct.Struct("<QI")
 
 def _end_of(file: IO[bytes]) -> tuple[int, bytes]:
     """Return where an archive's directory begins, and all from there on."""
+    import zipfile
+
     if not os.fstat(file.fileno()).st_size:
         return 0, b""
     with zipfile.ZipFile(file) as archive:
