@@ -6,12 +6,13 @@ import os
 import posixpath
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from parsl.app.futures import DataFuture
 from parsl.data_provider.globus_transfers import GlobusRequest, GlobusTransfers
 from parsl.data_provider.staging import Staging
+from parsl.data_provider.transfer import WithFolder
 from parsl.errors import ConfigurationError, OptionalModuleMissing
 from parsl.representation import RepresentationMixin
 from parsl.validation import check_types
@@ -66,6 +67,12 @@ class GlobusStaging(Staging, RepresentationMixin):
         here = self._place(dm, executor, file)
         request = GlobusRequest(self.endpoint_uuid, here, file.netloc, file.path, f"{file.url} of {dm.asker()}")
         return self._service(dm).submit(request, after=app_fu)
+
+    def replace_task_stage_out(
+        self, dm: DataManager, executor: str, file: File, func: Callable[..., Any]
+    ) -> Callable[..., Any] | None:
+        """See to it that there is the folder into which the function writes."""
+        return WithFolder(func, os.path.abspath(dm.place(file, executor)))
 
     def _place(self, dm: DataManager, executor: str, file: File) -> str:
         """Choose where a task finds its file; return that place as a path in the collection."""

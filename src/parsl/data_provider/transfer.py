@@ -135,9 +135,8 @@ def landing(path: str) -> Iterator[str]:
     Args:
         path: the final name; folders above it are made.
     """
+    make_folder_of(path)
     folder, name = os.path.split(path)
-    if folder:
-        os.makedirs(folder, exist_ok=True)
     # A name of its own for each attempt, since several tasks may fetch the same file at once; and short, as the name
     # of the file may be as long as names can be.
     temporary = os.path.join(folder, f".{name[:100]}.{uuid.uuid4().hex[:12]}.part")
@@ -148,6 +147,13 @@ def landing(path: str) -> Iterator[str]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def make_folder_of(path: str) -> None:
+    """Make the folder of a path, and those above it, if they are not there."""
+    folder = os.path.dirname(path)
+    if folder:
+        os.makedirs(folder, exist_ok=True)
 
 
 def may_pass(error: object) -> bool:
@@ -179,6 +185,25 @@ def without_password(url: str) -> str:
     return url
 
 
+class WithFolder:
+    """The function of a task with the making of the folder into which it writes an output before it.
+
+    Args:
+        func: the task's function.
+        path: the path of the output.
+    """
+
+    def __init__(self, func: Callable[..., Any], path: str) -> None:
+        functools.update_wrapper(self, func, updated=())
+        self.func = func
+        self.path = path
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the folder and call the function."""
+        make_folder_of(self.path)
+        return self.func(*args, **kwargs)
+
+
 class WithTransfer:
     """The function of a task with a transfer before or after it.
 
@@ -200,9 +225,10 @@ class WithTransfer:
         """Call the function, and make the transfer."""
         if self.transfer.inbound:
             self.carry(self.transfer)
+            return self.func(*args, **kwargs)
+        make_folder_of(self.transfer.path)
         result = self.func(*args, **kwargs)
-        if not self.transfer.inbound:
-            self.carry(self.transfer)
+        self.carry(self.transfer)
         return result
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from parsl.app.futures import DataFuture
 from parsl.data_provider.staging import Staging
-from parsl.data_provider.transfer import Transfer, WithTransfer
+from parsl.data_provider.transfer import Transfer, WithFolder, WithTransfer
 from parsl.representation import RepresentationMixin
 
 if TYPE_CHECKING:
@@ -62,6 +62,12 @@ class SeparateTaskStaging(SchemeStaging):
         transfer = transfer_of(self, dm, executor, file, inbound=False)
         return dm.run(type(self).send, transfer, executor=executor, after=ended(app_fu, file))
 
+    def replace_task_stage_out(
+        self, dm: DataManager, executor: str, file: File, func: Callable[..., Any]
+    ) -> Callable[..., Any] | None:
+        """See to it that there is the folder into which the function writes."""
+        return WithFolder(func, place(dm, executor, file))
+
 
 class InTaskStaging(SchemeStaging):
     """Makes each transfer inside the task that uses the file, on the very worker, before or after the app's function.
@@ -89,8 +95,13 @@ class InTaskStaging(SchemeStaging):
 
 def transfer_of(provider: Staging, dm: DataManager, executor: str, file: File, *, inbound: bool) -> Transfer:
     """Choose the path of a file for a task and return the transfer between its URL and there."""
+    return Transfer(type(provider).__name__, file.url, place(dm, executor, file), inbound, dm.asker())
+
+
+def place(dm: DataManager, executor: str, file: File) -> str:
+    """Choose the path of a file for a task, and tell the task."""
     file.local_path = dm.place(file, executor)
-    return Transfer(type(provider).__name__, file.url, file.local_path, inbound, dm.asker())
+    return file.local_path
 
 
 def ended(app_fu: Future[Any], file: File) -> DataFuture:

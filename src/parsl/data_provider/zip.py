@@ -8,14 +8,14 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING
 
 from parsl.app.futures import DataFuture
 from parsl.data_provider.files import File
 from parsl.data_provider.staging import Staging
-from parsl.data_provider.transfer import CHUNK, Refused, Transfer, carry_out, check_length, landing
-from parsl.data_provider.ways import ended, transfer_of
+from parsl.data_provider.transfer import CHUNK, Refused, Transfer, WithFolder, carry_out, check_length, landing
+from parsl.data_provider.ways import ended, place, transfer_of
 from parsl.errors import ParslError
 
 if TYPE_CHECKING:
@@ -80,6 +80,12 @@ class ZipFileStaging(Staging):
         zip_path_split(file.path)
         transfer = transfer_of(self, dm, executor, file, inbound=False)
         return dm.run(_zip_stage_out, transfer, executor=executor, after=ended(parent_fut, file))
+
+    def replace_task_stage_out(
+        self, dm: DataManager, executor: str, file: File, func: Callable[..., Any]
+    ) -> Callable[..., Any] | None:
+        """See to it that there is the folder into which the function writes."""
+        return WithFolder(func, place(dm, executor, file))
 
 
 def zip_path_split(path: str) -> tuple[str, str]:
