@@ -123,5 +123,5 @@ def test_an_output_that_is_refused(kernel: Any, ftp: Any, pauses: list[int]) -> 
 
 def test_the_wrapper_as_a_function(ftp: Any, tmp_path: Path) -> None:
     (ftp.root / "x").write_bytes(b"x")
-    func = in_task_transfer_wrapper(lambda: (tmp_path / "x").read_bytes(), url(ftp, "x"), str(tmp_path))
+    func = in_task_transfer_wrapper((tmp_path / "x").read_bytes, url(ftp, "x"), str(tmp_path))
     assert func() == b"x"

@@ -186,7 +186,9 @@ def test_standard_output_and_error_are_put(kernel: Any, served: Any) -> None:
 def test_separate_transfers_are_tasks_of_their_own(served: Any, tmp_path: Path) -> None:
     (served.root / "x").write_bytes(b"x")
     big = bytes(1 << 20)
-    executor = ThreadPoolExecutor(label="threads", storage_access=[HTTPSeparateTaskStaging()], working_dir=str(tmp_path))
+    executor = ThreadPoolExecutor(
+        label="threads", storage_access=[HTTPSeparateTaskStaging()], working_dir=str(tmp_path)
+    )
     with loaded(tmp_path / "runs", executors=[executor], garbage_collect=False) as kernel:
         assert read(url(served, "x")).result(timeout=SOON) == [b"x"]
         write(big, outputs=[url(served, "y")]).outputs[0].result(timeout=SOON)
@@ -231,7 +233,7 @@ def test_a_transfer_that_waits_for_a_call_that_was_refused_ends(kernel: Any, ser
 
 def test_the_wrapper_as_a_function(served: Any, tmp_path: Path) -> None:
     (served.root / "x").write_bytes(b"x")
-    func = in_task_transfer_wrapper(lambda: (tmp_path / "x").read_bytes(), url(served, "x"), str(tmp_path))
+    func = in_task_transfer_wrapper((tmp_path / "x").read_bytes, url(served, "x"), str(tmp_path))
     assert func() == b"x"
 
 

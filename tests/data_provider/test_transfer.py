@@ -78,7 +78,7 @@ def test_what_may_pass_is_tried_again(tmp_path: Path, pauses: list[int]) -> None
 
 def test_but_not_for_ever(tmp_path: Path, pauses: list[int]) -> None:
     move = Move(*[Interrupted("busy")] * 10)
-    with pytest.raises(TransferError, match="failed on .* after 4 attempts: busy") as caught:
+    with pytest.raises(TransferError, match=r"failed on .* after 4 attempts: busy") as caught:
         carry_out(incoming(tmp_path / "x"), move)
     assert caught.value.attempts == len(move.calls) == ATTEMPTS
     assert files_in(tmp_path) == set()

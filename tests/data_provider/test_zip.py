@@ -41,9 +41,7 @@ def write(text: str, outputs: Any = ()) -> None:
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[Any]:
-    executor = ThreadPoolExecutor(
-        max_threads=4, storage_access=[ZipFileStaging()], working_dir=str(tmp_path / "work")
-    )
+    executor = ThreadPoolExecutor(max_threads=4, storage_access=[ZipFileStaging()], working_dir=str(tmp_path / "work"))
     with loaded(tmp_path / "runs", executors=[executor]) as kernel:
         yield kernel
 

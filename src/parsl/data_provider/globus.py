@@ -6,11 +6,11 @@ import os
 import posixpath
 import sys
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from parsl.app.futures import DataFuture
-from parsl.data_provider.globus_transfers import GlobusRequest, GlobusTransfers
+from parsl.data_provider.globus_transfers import PAGE, GlobusRequest, GlobusTransfers
 from parsl.data_provider.staging import Staging
 from parsl.data_provider.transfer import WithFolder
 from parsl.errors import ConfigurationError, OptionalModuleMissing
@@ -93,9 +93,52 @@ class GlobusStaging(Staging, RepresentationMixin):
     def _service(self, dm: DataManager) -> GlobusTransfers:
         service = self._transfers.get(dm)
         if service is None:
-            service = self._transfers[dm] = GlobusTransfers(transfer_client())
+            service = self._transfers[dm] = GlobusTransfers(TransferService(transfer_client()))
             dm.when_closed(service.close)
         return service
+
+
+class TransferService:
+    """The transfer service of Globus.
+
+    Args:
+        client: a `globus_sdk.TransferClient`.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def submit(self, request: GlobusRequest) -> str:
+        """Ask for a transfer; return its id."""
+        from globus_sdk import TransferData
+
+        # Globus gives a file its name when it begins; its checksum tells in the end whether all of it has arrived.
+        data = TransferData(
+            request.source,
+            request.target,
+            label=allowed_label(request.label),
+            verify_checksum=True,
+            fail_on_quota_errors=True,
+            notify_on_succeeded=False,
+            notify_on_failed=False,
+            notify_on_inactive=False,
+        )
+        data.add_item(request.source_path, request.target_path)
+        return str(self._client.submit_transfer(data)["task_id"])
+
+    def documents(self, task_ids: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+        """Return the service's documents about transfers."""
+        found: Iterable[Mapping[str, Any]] = self._client.task_list(limit=PAGE, filter={"task_id": list(task_ids)})
+        return found
+
+    def cancel(self, task_id: str) -> None:
+        """Cancel a transfer."""
+        self._client.cancel_task(task_id)
+
+
+def allowed_label(label: str) -> str:
+    """Return a label as the service allows it: 128 letters, digits, blanks and a few signs."""
+    return "".join(c if c.isalnum() or c in " -_," else "-" for c in label)[:128]
 
 
 def globus_app() -> Any:

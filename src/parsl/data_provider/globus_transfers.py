@@ -10,10 +10,10 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from parsl.data_provider.transfer import TransferError
 
@@ -28,8 +28,8 @@ LAST_PERIOD_S = 30.0
 MOST_SILENCE_S = 1800.0
 """Seconds for which the service may not answer before the open transfers are given up."""
 
-# As many transfers as one question names.
-_PAGE = 50
+PAGE = 50
+"""How many transfers one question names at most."""
 
 # Globus retries for days what a person could put right. These are certain to stay as they are.
 _HOPELESS = frozenset({"FILE_NOT_FOUND", "PERMISSION_DENIED", "NOT_A_FILE", "QUOTA_EXCEEDED", "NO_SPACE_LEFT"})
@@ -52,6 +52,19 @@ class GlobusRequest:
     target: str
     target_path: str
     label: str
+
+
+class GlobusService(Protocol):
+    """What is asked of the transfer service."""
+
+    def submit(self, request: GlobusRequest) -> str:
+        """Ask for a transfer; return its id."""
+
+    def documents(self, task_ids: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+        """Return the service's documents about transfers, of which there are at most `PAGE`."""
+
+    def cancel(self, task_id: str) -> None:
+        """Cancel a transfer; one that has ended is left as it is."""
 
 
 def verdict(task: Mapping[str, Any]) -> str | None:
@@ -79,11 +92,11 @@ class GlobusTransfers:
     """Asks Globus for transfers, and settles a future for each.
 
     Args:
-        client: a `globus_sdk.TransferClient`.
+        service: the transfer service.
     """
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, service: GlobusService) -> None:
+        self._service = service
         self._news = threading.Condition()
         self._fresh: list[tuple[GlobusRequest, Future[None]]] = []
         self._open: dict[str, tuple[GlobusRequest, Future[None]]] = {}
@@ -157,7 +170,8 @@ class GlobusTransfers:
             try:
                 ended = self._ask_after()
             except Exception as e:  # noqa: BLE001 - of the library, the network or the service
-                logger.warning("Globus did not tell about %d transfers: %s", len(self._open), e)
+                if not silent:
+                    logger.warning("Globus did not tell about %d transfers; it is asked again: %s", len(self._open), e)
                 silent += period
                 if silent > MOST_SILENCE_S:
                     self._give_up(f"the service was silent for {silent:g} s; the last word was: {e}")
@@ -173,21 +187,7 @@ class GlobusTransfers:
         if not future.set_running_or_notify_cancel():
             return
         try:
-            from globus_sdk import TransferData
-
-            # Globus has the habit of taking up a file that was begun, and compares checksums in the end.
-            data = TransferData(
-                request.source,
-                request.target,
-                label=_allowed(request.label),
-                verify_checksum=True,
-                fail_on_quota_errors=True,
-                notify_on_succeeded=False,
-                notify_on_failed=False,
-                notify_on_inactive=False,
-            )
-            data.add_item(request.source_path, request.target_path)
-            task_id = str(self._client.submit_transfer(data)["task_id"])
+            task_id = self._service.submit(request)
         except Exception as e:  # noqa: BLE001 - of the library, the network or the service
             _fail(request, future, f"{type(e).__name__}: {e}", e)
         else:
@@ -197,7 +197,7 @@ class GlobusTransfers:
         """Ask for the state of the open transfers; tell whether any has ended."""
         before = len(self._open)
         for page in _pages(list(self._open)):
-            for task in self._client.task_list(limit=_PAGE, filter={"task_id": page}):
+            for task in self._service.documents(page):
                 reason = verdict(task)
                 if reason is not None and task["task_id"] in self._open:
                     request, future = self._open.pop(task["task_id"])
@@ -217,14 +217,14 @@ class GlobusTransfers:
 
     def _cancel(self, task_id: str) -> None:
         try:
-            self._client.cancel_task(task_id)
+            self._service.cancel(task_id)
         except Exception as e:  # noqa: BLE001 - of the library, the network or the service
             logger.info("Globus task %s was not cancelled: %s", task_id, e)
 
 
 def _pages(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _PAGE):
-        yield ids[start : start + _PAGE]
+    for start in range(0, len(ids), PAGE):
+        yield ids[start : start + PAGE]
 
 
 def _fail(request: GlobusRequest, future: Future[None], reason: str, cause: BaseException | None = None) -> None:
@@ -232,8 +232,3 @@ def _fail(request: GlobusRequest, future: Future[None], reason: str, cause: Base
     error.__cause__ = cause
     with contextlib.suppress(InvalidStateError, CancelledError):  # cancelled by its owner meanwhile
         future.set_exception(error)
-
-
-def _allowed(label: str) -> str:
-    """Return a label as the service allows it: 128 letters, digits, blanks and a few signs."""
-    return "".join(c if c.isalnum() or c in " -_," else "-" for c in label)[:128]
