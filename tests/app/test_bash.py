@@ -322,6 +322,24 @@ def test_outputs_must_be_there_at_the_end(kernel: DataFlowKernel, tmp_path: Path
     assert make([made], outputs=[File(made)]).result(timeout=SOON) == 0
 
 
+def test_outputs_may_be_folders(kernel: DataFlowKernel, tmp_path: Path) -> None:
+    app = bash_app(lambda command, outputs=(): command)
+    empty, full, never = (tmp_path / name for name in ("empty", "full", "never"))
+    future = app(f"mkdir {empty} {full}; touch {full}/x", outputs=[File(empty), str(full), f"{full}/"])
+    assert future.result(timeout=SOON) == 0
+    assert [output.result(timeout=SOON).filepath for output in future.outputs] == [str(empty), str(full), f"{full}/"]
+    error = failure(app("true", outputs=[full, never, File(f"{never}/"), f"{full}/x/"]))
+    assert isinstance(error, MissingOutputs)
+    # What ends in / has to be a folder.
+    assert [os.fspath(o) for o in error.outputs] == [str(never), f"{never}/", f"{full}/x/"]
+
+
+def test_outputs_that_are_no_paths_here_are_not_looked_for(kernel: DataFlowKernel) -> None:
+    app = bash_app(lambda outputs=(): "true")
+    far = File("http://host/x")
+    assert app(outputs=[3, None, far], _parsl_staging_inhibit=True).result(timeout=SOON) == 0
+
+
 def test_a_failure_comes_before_missing_outputs(kernel: DataFlowKernel, tmp_path: Path) -> None:
     app = bash_app(lambda outputs=(): "exit 2")
     assert isinstance(failure(app(outputs=[File(str(tmp_path / "x"))])), BashExitFailure)

@@ -6,8 +6,10 @@ import base64
 import contextlib
 import http.server
 import os
+import shutil
 import socket
 import socketserver
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -140,14 +142,15 @@ class _Http(http.server.BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         left = int(self.headers["Content-Length"])
-        chunks = []
-        while left and (data := self.rfile.read(min(left, 1 << 16))):
-            left -= len(data)
-            chunks.append(data)
-        if self._refused():
-            return
-        self._file().parent.mkdir(parents=True, exist_ok=True)
-        self._file().write_bytes(b"".join(chunks))
+        with tempfile.TemporaryFile() as body:
+            while left and (data := self.rfile.read(min(left, 1 << 16))):
+                left -= len(data)
+                body.write(data)
+            if self._refused():
+                return
+            body.seek(0)
+            with open(self._file(), "wb") as file:
+                shutil.copyfileobj(body, file)
         self._answer(201)
 
 
@@ -214,9 +217,9 @@ class _Ftp(socketserver.StreamRequestHandler):
             self.say("550 no such file")
         else:
             self.say("150 here it comes")
-            content = path.read_bytes()
-            with self.data.accept()[0] as connection:
-                connection.sendall(content[: len(content) // 2] if fault == "cut" else content)
+            with self.data.accept()[0] as connection, open(path, "rb") as file:
+                size = path.stat().st_size
+                connection.sendfile(file, count=size // 2 if fault == "cut" else size or None)
             self.say("226 done")
         self.close_data()
 
@@ -227,9 +230,14 @@ class _Ftp(socketserver.StreamRequestHandler):
             self.close_data()
             return
         self.say("150 go on")
-        with self.data.accept()[0] as connection, connection.makefile("rb") as stream:
-            content = stream.read()
-        self.path(name).write_bytes(content[: len(content) // 2] if fault == "cut" else content)
+        with (
+            self.data.accept()[0] as connection,
+            connection.makefile("rb") as stream,
+            open(self.path(name), "wb") as file,
+        ):
+            shutil.copyfileobj(stream, file)
+            if fault == "cut":
+                file.truncate(file.tell() // 2)
         self.say("226 done")
         self.close_data()
 

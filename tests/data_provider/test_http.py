@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -235,21 +233,3 @@ def test_the_wrapper_as_a_function(served: Any, tmp_path: Path) -> None:
     (served.root / "x").write_bytes(b"x")
     func = in_task_transfer_wrapper((tmp_path / "x").read_bytes, url(served, "x"), str(tmp_path))
     assert func() == b"x"
-
-
-@pytest.mark.slow
-def test_a_large_file_never_sits_in_memory(served: Any, tmp_path: Path) -> None:
-    size = 300 << 20
-    with open(served.root / "sparse", "wb") as file:
-        file.truncate(size)
-    script = (
-        "import resource, sys\n"
-        "from parsl.data_provider.http import _http_fetch\n"
-        "_http_fetch(sys.argv[1], sys.argv[2])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
-    )
-    target = tmp_path / "copy"
-    command = [sys.executable, "-c", script, url(served, "sparse").url, str(target)]
-    peak_kb = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert target.stat().st_size == size
-    assert peak_kb < 80_000

@@ -69,10 +69,18 @@ def remote_side_bash_executor(func: Callable[..., Any], /, *args: Any, **kwargs:
         failure.stdout_path, failure.stderr_path = streams.path("stdout"), streams.path("stderr")
         failure.stderr_tail = _tail(failure.stderr_path)
         raise failure
-    missing = [o for o in kwargs.get("outputs") or () if not os.path.exists(os.fspath(o))]
+    missing = [output for output in kwargs.get("outputs") or () if not _is_there(output)]
     if missing:
-        raise MissingOutputs(f"{name} has ended, but not all of its outputs are there", missing)
+        raise MissingOutputs(f"{name} has ended, but not all of its outputs are there.", missing)
     return code
+
+
+def _is_there(output: Any) -> bool:
+    """Tell whether an output is there: a file or a folder, be it empty; a path that ends in / is a folder's."""
+    try:
+        return os.path.exists(os.fspath(output))
+    except (TypeError, ValueError):
+        return True  # no path here: another kind of object, or a remote file whose staging was switched off
 
 
 def _command(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ class Filing:
                     copies[i], future = self._out(task, item, stage=stage)
                     task.app_fu.outputs.append(future)
                 elif isinstance(item, (str, os.PathLike)):
-                    task.app_fu.outputs.append(DataFuture(task.app_fu, File(os.fspath(item)), tid=task.id))
+                    task.app_fu.outputs.append(DataFuture(task.app_fu, File(item), tid=task.id))
 
     def _stage_in(self, task: TaskRecord) -> None:
         """Replace the files that the task reads."""
