@@ -275,11 +275,11 @@ def test_a_url_without_a_name_has_no_place(url: str) -> None:
 
 def test_each_thread_asks_for_a_task_of_its_own() -> None:
     dm, seen = manager(), []
-    dm.asking("task 1 (f)")
+    dm.asking(1, "f")
 
     def other() -> None:
         seen.append(dm.asker())
-        dm.asking("task 2 (g)")
+        dm.asking(2, "g")
         seen.append(dm.asker())
 
     thread = threading.Thread(target=other)

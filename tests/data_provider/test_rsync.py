@@ -74,6 +74,25 @@ def test_files_come_and_go(kernel: Any, tmp_path: Path) -> None:
 
 
 @needs_rsync
+def test_a_program_stays_one(kernel: Any, tmp_path: Path) -> None:
+    (tmp_path / "program").write_text("#!/bin/sh\necho ran\n")
+    (tmp_path / "program").chmod(0o755)
+    run = bash_app(lambda program, stdout=None: f"{program}")
+    run(File(str(tmp_path / "program")), stdout=File(str(tmp_path / "out"))).stdout.result(timeout=SOON)
+    assert (tmp_path / "out").read_text() == "ran\n"
+
+
+@needs_rsync
+def test_folders_are_refused(kernel: Any, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    make = python_app(lambda outputs: Path(outputs[0]).mkdir())
+    for future in (read(File(str(tmp_path / "folder"))), make(outputs=[File(str(tmp_path / "other"))])):
+        error = future.exception(timeout=SOON)
+        assert isinstance(error, TransferError)
+        assert "is a folder; only files are staged" in str(error)
+
+
+@needs_rsync
 def test_standard_output_goes_there(kernel: Any, tmp_path: Path) -> None:
     say = bash_app(lambda stdout=None: "echo said")
     say(stdout=File(str(tmp_path / "out"))).stdout.result(timeout=SOON)

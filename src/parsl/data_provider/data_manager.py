@@ -127,11 +127,12 @@ class DataManager:
 
     def asker(self) -> str:
         """Name the task whose files this thread is having staged, for messages."""
-        return getattr(self._asking, "name", "a task")
+        task_id, name = getattr(self._asking, "task", (None, ""))
+        return "a task" if task_id is None else f"task {task_id} ({name})"
 
-    def asking(self, name: str) -> None:
+    def asking(self, task_id: int, name: str) -> None:
         """Note which task's files this thread is having staged from now on."""
-        self._asking.name = name
+        self._asking.task = (task_id, name)
 
     def when_closed(self, function: Callable[[], None]) -> None:
         """Have a function called once when the kernel is cleaned up: it ends transfers that are no tasks."""

@@ -81,9 +81,14 @@ def _rsync_transfer(transfer: Transfer, source: str) -> None:
     """Make a transfer between `source`, as rsync names it, and here."""
 
     def move(_: str, path: str) -> None:
-        _rsync(source, os.path.abspath(path))  # a name with a colon would be taken for another host's
+        path = os.path.abspath(path)  # a name with a colon would be taken for another host's
+        _rsync(source, path)
+        if not os.path.exists(path):
+            raise Refused(f"{source} is a folder; only files are staged")
 
     def send(path: str, _: str) -> None:
+        if os.path.isdir(path):
+            raise Refused(f"{path} is a folder; only files are staged")
         _rsync(os.path.abspath(path), source)
 
     carry_out(transfer, move if transfer.inbound else send)
@@ -94,8 +99,9 @@ def _rsync(source: str, target: str) -> None:
     program = shutil.which("rsync")
     if program is None:
         raise OptionalModuleMissing(["rsync"], "The command rsync was not found on PATH where the task runs.")
-    # -s: blanks and the like in remote names are no words of a shell. -L: the file, not a link to it.
-    command = [program, "-sLt", f"--timeout={TIMEOUT_S:g}", "--", source, target]
+    # -s: blanks and the like in remote names are no words of a shell. -L: the file, not a link to it. -tp: its time and
+    # permissions, so that a program stays one.
+    command = [program, "-sLtp", f"--timeout={TIMEOUT_S:g}", "--", source, target]
     # A password that ssh would ask for would be waited for until the end of time.
     environment = {"RSYNC_RSH": "ssh -o BatchMode=yes", **os.environ}
     done = subprocess.run(

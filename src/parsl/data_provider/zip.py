@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import struct
 import warnings
@@ -118,7 +117,7 @@ def _extract(url: str, target: str) -> None:
     import zipfile
 
     path, inner = _member(url)
-    with _locked(path, fcntl.LOCK_SH) as file, zipfile.ZipFile(file) as archive:
+    with _locked(path, writing=False) as file, zipfile.ZipFile(file) as archive:
         try:
             info = archive.getinfo(inner)
         except KeyError:
@@ -139,7 +138,7 @@ def _insert(source: str, url: str) -> None:
     if os.path.isdir(source):
         found = (os.path.join(folder, name) for folder, _, names in os.walk(source) for name in names)
         members = {file: f"{inner}/{os.path.relpath(file, source)}" for file in found}
-    with _locked(path, fcntl.LOCK_EX) as file, _undone_on_failure(path, file):
+    with _locked(path, writing=True) as file, _undone_on_failure(path, file):
         with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
             # That there is an older member of the name, which readers no longer see, is what rewriting means.
             warnings.filterwarnings("ignore", "Duplicate name", UserWarning)
@@ -168,16 +167,18 @@ def _member(url: str) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _locked(path: str, kind: int) -> Iterator[IO[bytes]]:
+def _locked(path: str, *, writing: bool) -> Iterator[IO[bytes]]:
     """Give an open archive under a lock, free of the traces of a killed writer.
 
     Args:
-        path: the archive; it is made if it is not there and the lock is for writing.
-        kind: LOCK_SH for reading or LOCK_EX for writing.
+        path: the archive.
+        writing: nobody else may read or write it meanwhile, and it is made if it is not there.
     """
+    import fcntl
+
     while True:
-        with _opened(path, kind) as file:
-            fcntl.flock(file, kind)
+        with _opened(path, writing=writing) as file:
+            fcntl.flock(file, fcntl.LOCK_EX if writing else fcntl.LOCK_SH)
             if os.fstat(file.fileno()).st_nlink == 0:
                 continue  # whoever had made it failed, and has removed it
             if not os.path.exists(_saved(path)):
@@ -188,8 +189,8 @@ def _locked(path: str, kind: int) -> Iterator[IO[bytes]]:
             _put_back(path, file)
 
 
-def _opened(path: str, kind: int) -> IO[bytes]:
-    if kind == fcntl.LOCK_SH:
+def _opened(path: str, *, writing: bool) -> IO[bytes]:
+    if not writing:
         try:
             return open(path, "rb")
         except FileNotFoundError:

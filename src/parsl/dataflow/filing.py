@@ -34,7 +34,7 @@ class Filing:
             task: a task that has not been given to the graph yet.
             stage: whether files are staged; otherwise they are passed as they are.
         """
-        self._dm.asking(f"task {task.id} ({task.func_name})")
+        self._dm.asking(task.id, task.func_name)
         if stage:
             self._stage_in(task)
         kwargs, fields = task.kwargs, task.app_fu.__dict__
