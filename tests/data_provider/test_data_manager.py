@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import threading
 from collections.abc import Callable, Sequence
@@ -253,6 +254,30 @@ def test_a_transfer_is_a_task_whose_files_are_left_alone() -> None:
     dm.run(app, 1, executor="here", after=after)
     options = {"executors": ["here"], "app_kwargs": {"_parsl_staging_inhibit": True}}
     assert kernel.submitted == [(app, (1, 2), options), (app, (1, after), options)]
+
+
+def test_a_transfer_that_is_under_way_is_shared() -> None:
+    dm = DataManager(kernel := Kernel())
+    futures: list[Future[Any]] = []
+
+    def submit(*args: Any, **options: Any) -> Future[Any]:
+        futures.append(Future())
+        return futures[-1]
+
+    kernel.submit = submit  # type: ignore[assignment]
+    first = dm.run(app, executor="here", shared_as="x")
+    assert dm.run(app, executor="here", shared_as="x") is first
+    assert dm.run(app, executor="here", shared_as="y") is not first
+    assert dm.run(app, executor="here") is not first
+    first.set_result(None)
+    second = dm.run(app, executor="here", shared_as="x")
+    assert second is not first
+    assert dm.run(app, executor="here", shared_as="x") is second
+    assert len(futures) == 4
+    futures.clear()
+    del first, second
+    gc.collect()
+    assert not dm._under_way
 
 
 @pytest.mark.parametrize(("working_dir", "begin"), [(None, ""), ("/work", "/work/")])

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import ssl
+import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -196,6 +200,55 @@ def test_separate_transfers_are_tasks_of_their_own(served: Any, tmp_path: Path) 
         assert {task.executor for task in tasks} == {"threads"}
         out = tasks[names.index("_http_stage_out")]
         assert all(getattr(argument, "result", lambda: None)() is not big for argument in out.args)
+
+
+def test_tasks_that_ask_for_a_file_meanwhile_share_its_transfer(served: Any, tmp_path: Path) -> None:
+    (served.root / "x").write_bytes(b"x")
+    served.faults.allowed = threading.Semaphore(0)
+    executor = ThreadPoolExecutor(storage_access=[HTTPSeparateTaskStaging()], working_dir=str(tmp_path / "work"))
+    with loaded(tmp_path / "runs", executors=[executor]):
+        futures = [read(url(served, "x")) for _ in range(20)]
+        served.faults.allowed.release()
+        assert [future.result(timeout=SOON) for future in futures] == [[b"x"]] * 20
+        assert served.faults.of("GET") == ["/x"]
+        served.faults.allowed.release()
+        (served.root / "x").write_bytes(b"new")
+        assert read(url(served, "x")).result(timeout=SOON) == [b"new"]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for 127.0.0.1 that nobody has signed but itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the command openssl is not installed")
+    path = tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run([*command.split(), "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True)
+    with open(path, "ab") as file:
+        file.write(Path(f"{path}.crt").read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_https(
+    served: Any, tmp_path: Path, certificate: Path, trusted: bool, monkeypatch: pytest.MonkeyPatch, pauses: list[int]
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    served.socket = context.wrap_socket(served.socket, server_side=True, do_handshake_on_connect=False)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    content = os.urandom(1 << 20)
+    (served.root / "x").write_bytes(content)
+    executor = ThreadPoolExecutor(storage_access=[HTTPInTaskStaging()], working_dir=str(tmp_path / "work"))
+    with loaded(tmp_path / "runs", executors=[executor]):
+        future = read(File(f"https://127.0.0.1:{served.port}/x"))
+        if trusted:
+            assert future.result(timeout=SOON) == [content]
+        else:
+            assert "certificate verify failed" in str(cause_of(future))
+            assert pauses == []
+            assert files_in(tmp_path / "work") == set()
 
 
 def test_transfers_are_retried_as_tasks_are(served: Any, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from parsl.app.futures import DataFuture
 from parsl.data_provider.file_noop import NoOpFileStaging
@@ -15,7 +16,7 @@ from parsl.data_provider.http import HTTPSeparateTaskStaging
 from parsl.data_provider.zip import ZipFileStaging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
     from concurrent.futures import Future
     from typing import Protocol
 
@@ -72,13 +73,20 @@ class DataManager:
     def __init__(self, dfk: StagingKernel) -> None:
         self.dfk = dfk
         self._places: dict[str, str] = {}
+        # Who waits for a transfer keeps its future; nothing is kept of those that have ended.
+        self._under_way: WeakValueDictionary[Hashable, AppFuture[Any]] = WeakValueDictionary()
         self._asking = threading.local()
         self._closing: list[Callable[[], None]] = []
 
     # -- what providers ask for ------------------------------------------------------------------------------------
 
     def run(
-        self, func: Callable[..., Any], *args: Any, executor: str, after: Future[Any] | None = None
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        executor: str,
+        after: Future[Any] | None = None,
+        shared_as: Hashable = None,
     ) -> AppFuture[Any]:
         """Submit a task that makes a transfer.
 
@@ -90,16 +98,24 @@ class DataManager:
             args: positional arguments.
             executor: the label of the executor that shall run it.
             after: a future to wait for; its result is one argument more.
+            shared_as: what is transferred. As long as such a transfer is under way, its future is returned, and no
+                second task submitted. None shares nothing.
 
         Returns:
             The future of the task.
         """
-        return self.dfk.submit(
+        open_one = None if shared_as is None else self._under_way.get(shared_as)
+        if open_one is not None and not open_one.done():
+            return open_one
+        future = self.dfk.submit(
             func,
             args if after is None else (*args, after),
             executors=[executor],
             app_kwargs={"_parsl_staging_inhibit": True},
         )
+        if shared_as is not None:
+            self._under_way[shared_as] = future
+        return future
 
     def place(self, file: File, executor: str) -> str:
         """Choose the path for a file where a task of an executor finds it.

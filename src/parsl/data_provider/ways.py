@@ -52,9 +52,13 @@ class SeparateTaskStaging(SchemeStaging):
         raise NotImplementedError
 
     def stage_in(self, dm: DataManager, executor: str, file: File, parent_fut: Future[Any] | None) -> DataFuture | None:
-        """Submit a task that fetches the file, once its producer has ended."""
+        """Submit a task that fetches the file, once its producer has ended.
+
+        Tasks that ask for a file while it is being fetched wait for that one transfer.
+        """
         transfer = transfer_of(self, dm, executor, file, inbound=True)
-        future = dm.run(type(self).fetch, transfer, executor=executor, after=parent_fut)
+        key = (executor, file.url) if parent_fut is None else None
+        future = dm.run(type(self).fetch, transfer, executor=executor, after=parent_fut, shared_as=key)
         return DataFuture(future, file, tid=future.tid)
 
     def stage_out(self, dm: DataManager, executor: str, file: File, app_fu: Future[Any]) -> Future[Any] | None:
