@@ -195,6 +195,27 @@ def test_a_transfer_that_is_cancelled_before_it_began(client: Client) -> None:
     assert len(client.submitted) == 1
 
 
+def test_closing_does_not_wait_for_a_service_that_hangs(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(globus_transfers, "CLOSING_S", 0.05)
+    hanging, go_on = threading.Event(), threading.Event()
+
+    def hang(task_ids: Sequence[str]) -> list[dict[str, Any]]:
+        hanging.set()
+        assert go_on.wait(SOON)
+        return []
+
+    client.documents = hang  # type: ignore[method-assign]
+    transfers = GlobusTransfers(client)
+    future = transfers.submit(REQUEST)
+    assert hanging.wait(SOON)
+    (thread,) = [t for t in threading.enumerate() if t.name == "parsl-globus"]
+    transfers.close()
+    assert "cleaned up" in str(future.exception(timeout=0))
+    go_on.set()
+    thread.join(SOON)
+    assert client.cancelled == ["t1"]
+
+
 def test_closing_fails_and_cancels_what_is_open(client: Client) -> None:
     transfers = GlobusTransfers(client)
     producer: Future[int] = Future()

@@ -13,6 +13,7 @@ import pytest
 from parsl import File, bash_app, python_app
 from parsl.app.errors import MissingOutputs
 from parsl.data_provider.data_manager import default_staging
+from parsl.data_provider.fsspec import FsspecInTaskStaging
 from parsl.data_provider.ftp import FTPInTaskStaging
 from parsl.data_provider.http import HTTPInTaskStaging
 from parsl.data_provider.transfer import TransferError
@@ -36,8 +37,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
 def work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Load a kernel of two workers; give the folder into which files are staged."""
     folder = tmp_path_factory.mktemp("work")
-    in_task = [HTTPInTaskStaging(), FTPInTaskStaging(), *default_staging]
-    executor = htex(storage_access=in_task if request.param == "in task" else None, working_dir=str(folder / "staged"))
+    # Another scheme for files of this machine, which fsspec opens.
+    fsspec = FsspecInTaskStaging(["local"], {"auto_mkdir": True})
+    in_task = [HTTPInTaskStaging(), FTPInTaskStaging(), fsspec, *default_staging]
+    providers = in_task if request.param == "in task" else [*default_staging, fsspec]
+    executor = htex(storage_access=providers, working_dir=str(folder / "staged"))
     kernel = DataFlowKernelLoader.load(threads_config(folder / "runs", executors=[executor]))
     try:
         # Workers and the thread for callbacks then belong to the module and not to the first test that needs them.
@@ -75,6 +79,14 @@ def test_a_chain_of_files(servers: dict[str, Any], work: Path, scheme: str) -> N
     assert (server.root / "doubled").read_text() == "2\n4\n6\n"
     assert (server.root / "said").read_text() == "done\n"
     assert source.local_path is None
+
+
+def test_a_chain_by_fsspec(servers: dict[str, Any], work: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    (tmp_path / "numbers").write_text("4\n")
+    doubled = double(File(f"local://{tmp_path}/numbers"), outputs=[File(f"local://{tmp_path}/new/doubled")])
+    assert total(doubled.outputs[0]).result(timeout=SOON)[0] == 8
+    assert (tmp_path / "new" / "doubled").read_text() == "8\n"
 
 
 def test_an_archive(work: Path, tmp_path: Path, servers: dict[str, Any]) -> None:

@@ -28,6 +28,9 @@ LAST_PERIOD_S = 30.0
 MOST_SILENCE_S = 1800.0
 """Seconds for which the service may not answer before the open transfers are given up."""
 
+CLOSING_S = 15.0
+"""Seconds that a cleanup waits for the service to cancel what is open."""
+
 PAGE = 50
 """How many transfers one question names at most."""
 
@@ -121,13 +124,21 @@ class GlobusTransfers:
         return future
 
     def close(self) -> None:
-        """End the thread, cancel the open transfers at the service, and fail their futures."""
+        """End the thread, cancel the open transfers at the service, and fail their futures.
+
+        A service that does not answer is not waited for longer than `CLOSING_S`.
+        """
         with self._news:
             self._closed = True
             self._news.notify()
             thread = self._thread
-        if thread is not None:
-            thread.join()
+        if thread is None:
+            return
+        thread.join(CLOSING_S)
+        if thread.is_alive():
+            logger.warning("Globus has not answered within %g s; transfers may go on there", CLOSING_S)
+            for request, future in [*self._open.values(), *self._fresh]:
+                _fail(request, future, "the kernel was cleaned up")
 
     # -- on the callers' threads -----------------------------------------------------------------------------------
 

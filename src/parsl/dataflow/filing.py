@@ -43,6 +43,10 @@ class Filing:
                 fields[f"{key}_given"] = kwargs[key]
                 if isinstance(kwargs[key], File):
                     kwargs[key], fields[f"{key}_given"] = self._out(task, kwargs[key], stage=stage)
+                elif isinstance(kwargs[key], tuple) and kwargs[key] and isinstance(kwargs[key][0], File):
+                    file, *mode = kwargs[key]
+                    copy, fields[f"{key}_given"] = self._out(task, file, stage=stage)
+                    kwargs[key] = (copy, *mode)
         outputs = kwargs.get("outputs")
         if isinstance(outputs, (list, tuple)) and outputs:
             kwargs["outputs"] = copies = list(outputs)
