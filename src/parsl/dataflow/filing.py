@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from parsl.dataflow.taskrecord import TaskRecord
 
 _STREAMS = ("stdout", "stderr")
+_FILES = (File, DataFuture)
 
 
 class Filing:
@@ -34,7 +35,6 @@ class Filing:
             task: a task that has not been given to the graph yet.
             stage: whether files are staged; otherwise they are passed as they are.
         """
-        self._dm.asking(task.id, task.func_name)
         if stage:
             self._stage_in(task)
         kwargs, fields = task.kwargs, task.app_fu.__dict__
@@ -59,18 +59,19 @@ class Filing:
 
     def _stage_in(self, task: TaskRecord) -> None:
         """Replace the files that the task reads."""
-        kwargs, label, func = task.kwargs, task.executor, task.func
-        args = list(task.args)
-        for i, value in enumerate(args):
-            args[i], func = self._dm.optionally_stage_in(value, func, label)
+        kwargs = task.kwargs
+        task.args = tuple([self._in(task, v) if isinstance(v, _FILES) else v for v in task.args])
         for key, value in kwargs.items():
             if key == "inputs" and isinstance(value, (list, tuple)):
-                kwargs[key] = inputs = list(value)
-                for i, item in enumerate(inputs):
-                    inputs[i], func = self._dm.optionally_stage_in(item, func, label)
-            elif key != "outputs" and key not in _STREAMS:
-                kwargs[key], func = self._dm.optionally_stage_in(value, func, label)
-        task.args, task.func = tuple(args), func
+                kwargs[key] = [self._in(task, v) if isinstance(v, _FILES) else v for v in value]
+            elif isinstance(value, _FILES) and key != "outputs" and key not in _STREAMS:
+                kwargs[key] = self._in(task, value)
+
+    def _in(self, task: TaskRecord, value: File | DataFuture) -> Any:
+        """Have a file brought to the task; return what the task gets in its place."""
+        self._dm.asking(task.id, task.func_name)
+        staged, task.func = self._dm.optionally_stage_in(value, task.func, task.executor)
+        return staged
 
     def _out(self, task: TaskRecord, file: File, *, stage: bool) -> tuple[File, DataFuture]:
         """Arrange for one produced file; return the task's own copy of it, and the future of the caller's."""
@@ -78,6 +79,7 @@ class Filing:
         copy = file.cleancopy()
         if not stage:
             return copy, DataFuture(app_fu, file, tid=task.id)
+        self._dm.asking(task.id, task.func_name)
         staged = self._dm.stage_out(copy, task.executor, app_fu)
         func: Callable[..., Any] = self._dm.replace_task_stage_out(copy, task.func, task.executor)
         task.func = func
