@@ -13,6 +13,7 @@ from parsl.data_provider.files import File
 from parsl.data_provider.fsspec import FsspecInTaskStaging
 from parsl.data_provider.ftp import FTPSeparateTaskStaging
 from parsl.data_provider.http import HTTPSeparateTaskStaging
+from parsl.data_provider.transfer import without_password
 from parsl.data_provider.zip import ZipFileStaging
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class DataManager:
             ValueError: for a URL that ends in no name of a file.
         """
         if file.filename in {"", ".", ".."}:
-            msg = f"{file.url} cannot be staged, as it ends in no name of a file"
+            msg = f"{without_password(file.url)} cannot be staged, as it ends in no name of a file"
             raise ValueError(msg)
         folder = self.dfk.executors[executor].working_dir or ""
         path = os.path.join(folder, file.filename)
@@ -281,7 +282,7 @@ class DataManager:
                 return provider
         asked = ", ".join(type(provider).__name__ for provider in providers) or "it has none"
         msg = (
-            f"Executor {executor!r} has no staging provider for {file.url} of scheme {file.scheme!r} "
+            f"Executor {executor!r} has no staging provider for {without_password(file.url)} of scheme {file.scheme!r} "
             f"({question} was asked of: {asked}). Give the executor one that takes it with storage_access=[...]."
         )
         raise ValueError(msg)
