@@ -27,10 +27,6 @@ SPEC_VARIABLE = "PARSL_API_SPEC"
 NOT_YET = (
     "parsl.MonitoringHub",
     "parsl.WorkQueueExecutor",
-    "parsl.data_provider.ftp",
-    "parsl.data_provider.http",
-    "parsl.data_provider.rsync",
-    "parsl.data_provider.zip",
     "parsl.dataflow.dflow.DataFlowKernel.checkpoint",
     "parsl.dataflow.dflow.DataFlowKernel.load_checkpoints",
     "parsl.dataflow.memoization",
