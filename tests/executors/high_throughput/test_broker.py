@@ -119,28 +119,28 @@ def test_workers_are_fed_before_stocks_are_filled_in_equal_shares(broker, outbox
     for block, (name, (workers, capacity)) in enumerate(wanted.items()):
         broker.register(name.encode(), register(name.encode(), workers, capacity, str(block)), 0)
     broker.submit(submit(*range(1, queued + 1)))
-    broker.assign()
+    broker.assign(0)
     assert {name: outbox.tasks_of(name.encode()) for name in wanted} == given
 
 
 def test_one_message_for_all_tasks_of_a_pass(broker, outbox):
     broker.register(b"a", register(b"a", workers=2, capacity=5), 0)
     broker.submit(submit(*range(1, 10)))
-    broker.assign()
+    broker.assign(0)
     assert [[t.id for t in m.tasks] for m in outbox.sent(b"a")] == [[1, 2, 3, 4, 5]]
-    broker.assign()
+    broker.assign(0)
     assert len(outbox.sent(b"a")) == 1
 
 
 def test_credit_is_absolute_and_may_shrink(broker, outbox):
     broker.register(b"a", register(b"a", workers=1, capacity=3), 0)
     broker.submit(submit(*range(1, 10)))
-    broker.assign()
+    broker.assign(0)
     broker.heard(b"a", done(1, credit=1), 1)
-    broker.assign()
+    broker.assign(0)
     assert outbox.tasks_of(b"a") == [1, 2, 3]
     broker.heard(b"a", done(2, 3, credit=4), 2)
-    broker.assign()
+    broker.assign(0)
     assert outbox.tasks_of(b"a") == [1, 2, 3, 4, 5, 6, 7]
 
 
@@ -148,10 +148,10 @@ def test_functions_go_along_once(broker, outbox):
     broker.register(b"a", register(b"a", workers=9), 0)
     broker.submit(submit(1, 2, function=5, functions={5: b"five"}))
     broker.submit(submit(3, function=0))
-    broker.assign()
+    broker.assign(0)
     broker.submit(submit(4, function=5))
     broker.submit(submit(5, function=6, functions={6: b"six"}))
-    broker.assign()
+    broker.assign(0)
     assert [m.functions for m in outbox.sent(b"a")] == [{5: b"five"}, {6: b"six"}]
 
 
@@ -159,7 +159,7 @@ def test_forgotten_functions_are_forgotten_where_they_were_sent(broker, outbox):
     broker.register(b"a", register(b"a", block="0"), 0)
     broker.register(b"b", register(b"b", block="1"), 0)
     broker.submit(submit(1, function=5, functions={5: b"five"}))
-    broker.assign()
+    broker.assign(0)
     broker.heard(b"a", done(1), 1)
     broker.submit(Submit([], {}, [5]))
     assert [m.forget for m in outbox.sent(b"a")] == [[], [5]]
@@ -170,7 +170,7 @@ def test_a_task_whose_function_is_gone_still_reaches_a_worker(broker, outbox):
     broker.submit(submit(1, function=5, functions={5: b"five"}))
     broker.submit(Submit([], {}, [5]))
     broker.register(b"a", register(b"a"), 0)
-    broker.assign()
+    broker.assign(0)
     assert [(m.tasks, m.functions) for m in outbox.sent(b"a")] == [([task(1, function=5)], {})]
 
 
@@ -180,7 +180,7 @@ def test_a_selector_that_misbehaves_holds_up_no_task(outbox, selector):
     for name in (b"a", b"b"):
         broker.register(name, register(name), 0)
     broker.submit(submit(1, 2, 3))
-    broker.assign()
+    broker.assign(0)
     assert sorted(outbox.tasks_of(b"a") + outbox.tasks_of(b"b")) == [1, 2]
 
 
@@ -212,7 +212,7 @@ def test_a_manager_is_welcomed_and_told_to_the_client(broker, outbox):
 def test_other_versions_are_refused_and_the_client_is_told(broker, outbox, python, protocol, words):
     broker.register(b"a", register(b"a", python=python, protocol=protocol), 0)
     broker.submit(submit(1))
-    broker.assign()
+    broker.assign(0)
     broker.flush(0)
     ((_, refused),) = outbox.managers
     (trouble,) = outbox.client
@@ -234,7 +234,7 @@ def test_every_protocol_of_the_range_and_every_patch_release_is_taken(broker, pr
 def test_a_stranger_is_refused(broker, outbox, message):
     broker.submit(submit(1))
     broker.heard(b"late", message, 0)
-    broker.assign()
+    broker.assign(0)
     broker.flush(0)
     assert outbox.managers == [(b"late", Refused("not registered"))]
     assert outbox.client == []
@@ -244,7 +244,7 @@ def test_a_stranger_is_refused(broker, outbox, message):
 def test_silence_loses_a_manager_with_its_tasks(broker, outbox):
     broker.register(b"a", register(b"a", workers=3), 0)
     broker.submit(submit(1, 2, 3, 4))
-    broker.assign()
+    broker.assign(0)
     broker.heard(b"a", Heartbeat(), 50)
     broker.expire(50 + THRESHOLD)
     assert set(broker.managers) == {b"a"}
@@ -263,7 +263,7 @@ def test_silence_loses_a_manager_with_its_tasks(broker, outbox):
 def test_a_manager_whose_connection_ends_is_lost_at_once(broker, outbox):
     broker.register(b"a", register(b"a"), 0)
     broker.submit(submit(1))
-    broker.assign()
+    broker.assign(0)
     broker.lost(b"a", "its connection has ended")
     broker.lost(b"a", "told twice")
     broker.lost(b"never seen", "a stranger")
@@ -274,7 +274,7 @@ def test_a_manager_whose_connection_ends_is_lost_at_once(broker, outbox):
 def test_a_manager_that_leaves_says_why(broker, outbox):
     broker.register(b"a", register(b"a", block="3"), 0)
     broker.submit(submit(1))
-    broker.assign()
+    broker.assign(0)
     broker.heard(b"a", Leaving("its workers do not start"), 1)
     broker.flush(1)
     (result,) = outbox.reported()
@@ -287,7 +287,7 @@ def test_a_manager_that_leaves_says_why(broker, outbox):
 def test_a_task_that_cannot_be_sent_ends_like_one_that_was(broker, outbox):
     broker.register(b"a", register(b"a", workers=2), 0)
     broker.submit(submit(1, 2))
-    broker.assign()
+    broker.assign(0)
     broker.failed(b"a", Result(1, RAISED, Payload(b"no room")), 1)
     broker.failed(b"a", Result(1, RAISED, Payload(b"no room")), 1)
     broker.failed(b"stranger", Result(2, RAISED, Payload(b"no room")), 1)
@@ -301,10 +301,10 @@ def test_a_task_that_cannot_be_sent_ends_like_one_that_was(broker, outbox):
 def test_a_manager_that_registers_anew_has_lost_what_it_had(broker, outbox):
     broker.submit(submit(1, function=5, functions={5: b"five"}))
     broker.register(b"a", register(b"a"), 0)
-    broker.assign()
+    broker.assign(0)
     broker.register(b"a", register(b"a"), 1)
     broker.submit(submit(2, function=5))
-    broker.assign()
+    broker.assign(0)
     broker.flush(1)
     assert [(r.id, r.status) for r in outbox.reported()] == [(1, MANAGER_LOST)]
     assert [m.functions for m in outbox.sent(b"a")] == [{5: b"five"}, {5: b"five"}]
@@ -313,11 +313,11 @@ def test_a_manager_that_registers_anew_has_lost_what_it_had(broker, outbox):
 def test_a_held_manager_ends_what_it_has(broker, outbox):
     broker.register(b"a", register(b"a"), 0)
     broker.submit(submit(1, 2))
-    broker.assign()
+    broker.assign(0)
     assert broker.hold(b"a")
     assert not broker.hold(b"nobody")
     broker.heard(b"a", done(1), 1)
-    broker.assign()
+    broker.assign(0)
     broker.flush(1)
     assert outbox.tasks_of(b"a") == [1]
     assert [r.id for r in outbox.reported()] == [1]
@@ -327,10 +327,10 @@ def test_a_held_manager_ends_what_it_has(broker, outbox):
 def test_a_draining_manager_is_let_go_with_its_last_result(broker, outbox):
     broker.register(b"a", register(b"a", workers=2), 0)
     broker.submit(submit(1, 2, 3))
-    broker.assign()
+    broker.assign(0)
     broker.heard(b"a", Draining(), 1)
     broker.heard(b"a", done(1, credit=2), 2)
-    broker.assign()
+    broker.assign(0)
     broker.flush(2)
     assert [(v.active, v.draining, v.tasks) for v in broker.view(2)] == [(False, True, 1)]
     assert outbox.sent(b"a", Drained) == []
@@ -364,10 +364,10 @@ def test_stop_goes_to_every_manager(broker, outbox):
 def test_a_queued_task_can_be_cancelled_once(broker, outbox):
     broker.register(b"a", register(b"a"), 0)
     broker.submit(submit(1, 2, 3))
-    broker.assign()
+    broker.assign(0)
     assert [broker.cancel(n) for n in (1, 2, 2, 99)] == [False, True, False, False]
     broker.heard(b"a", done(1), 1)
-    broker.assign()
+    broker.assign(0)
     broker.flush(1)
     assert [(r.id, r.status) for r in outbox.reported()] == [(2, CANCELLED), (1, DONE)]
     assert outbox.tasks_of(b"a") == [1, 3]
@@ -377,7 +377,7 @@ def test_idle_time_counts_from_the_last_result(broker):
     broker.register(b"a", register(b"a", workers=2), 10)
     assert broker.view(15)[0].idle_duration == 5
     broker.submit(submit(1))
-    broker.assign()
+    broker.assign(0)
     assert broker.view(20)[0].idle_duration == 0
     broker.heard(b"a", done(1), 30)
     assert broker.view(31.5)[0].idle_duration == 1.5

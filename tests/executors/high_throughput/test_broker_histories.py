@@ -121,7 +121,7 @@ class History(RuleBasedStateMachine):
 
     def end_pass(self):
         self.outbox.sent_ranks = []
-        self.broker.assign()
+        self.broker.assign(self.now)
         if self.outbox.sent_ranks and self.outbox.queued:
             assert max(self.outbox.sent_ranks) < min(self.outbox.queued.values()), "a task overtook another"
         free = [m for m in self.outbox.model.values() if m.open and len(m.tasks) < m.credit]

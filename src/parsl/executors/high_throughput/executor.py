@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from parsl.executors.base import Call, FutureCall
 from parsl.executors.errors import BadStateException, ExecutorShutDownError, InvalidResourceSpecification
+from parsl.executors.high_throughput.lease import declared, usable
 from parsl.executors.high_throughput.manager_selector import ManagerSelector, RandomManagerSelector
 from parsl.executors.status_handling import BlockErrorHandler, BlockProviderExecutor
 from parsl.loop import Loop
@@ -370,22 +371,37 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
     # -- calls ---------------------------------------------------------------------------------------------------
 
     def validate_resource_spec(self, resource_specification: dict[str, Any]) -> None:
-        """Raise InvalidResourceSpecification unless the specification holds at most a numeric `priority`."""
+        """Check a specification: `priority`, any number, and `walltime`, seconds that the task takes at most.
+
+        Raises:
+            InvalidResourceSpecification: when it holds something else, or no block of the provider lasts so long.
+        """
         if not resource_specification:
             return
-        unknown = set(resource_specification) - {"priority"}
+        unknown = set(resource_specification) - {"priority", "walltime"}
         if unknown:
-            raise InvalidResourceSpecification(unknown, f"Executor {self.label} knows only 'priority'.")
-        priority = resource_specification["priority"]
+            raise InvalidResourceSpecification(unknown, f"Executor {self.label} knows only 'priority' and 'walltime'.")
+        priority = resource_specification.get("priority", 0)
         if not isinstance(priority, (int, float)) or math.isnan(priority):
             raise InvalidResourceSpecification({"priority"}, "It must be a number; tasks with a lower one run first.")
+        seconds = resource_specification.get("walltime", 1)
+        if not isinstance(seconds, (int, float)) or math.isnan(seconds):
+            raise InvalidResourceSpecification({"walltime"}, "It must be a number of seconds.")
+        block = getattr(self._provider, "block_seconds", None)
+        if block is not None and seconds > usable(block):
+            raise InvalidResourceSpecification(
+                {"walltime"},
+                f"The task declares {seconds:g} s, and blocks of executor {self.label} last {block} s, of which "
+                f"{usable(block):g} s can be used: give the provider a longer walltime than {self._provider.walltime}.",
+            )
 
     def launch(self, call: Call) -> None:
         """Run a call on a worker and tell its end to `call.done`; on the loop."""
-        if call.resource_specification:
-            self.validate_resource_spec(call.resource_specification)
+        specification = declared(call)
+        if specification:
+            self.validate_resource_spec(specification)
         # Looked at on the loop: what comes in after the executor has failed all its calls must not be added to them.
-        call.executor_id = self._open_client().launch(call)
+        call.executor_id = self._open_client().launch(call, specification)
 
     def submit(
         self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any

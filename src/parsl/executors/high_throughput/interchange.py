@@ -224,8 +224,9 @@ class Interchange:
     # -- time ----------------------------------------------------------------------------------------------------
 
     def _end_pass(self) -> None:
-        self.broker.assign()
-        self.broker.flush(time.monotonic())
+        now = time.monotonic()
+        self.broker.assign(now)
+        self.broker.flush(now)
 
     def _expire(self) -> None:
         self.broker.expire(time.monotonic())
