@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
-from collections import OrderedDict
 from typing import Protocol
 
 from parsl.executors.high_throughput.manager_record import ManagerRecord
@@ -63,7 +64,7 @@ class Broker:
     """Queue, managers and credit of one executor.
 
     What a call costs does not depend on how many managers there are: those that want tasks wait in one of two rooms
-    (see `_place`), those that fall silent are first in the order of when they were last heard of.
+    (see `_place`), and each is looked at once in a while for whether it has fallen silent (see `expire`).
 
     Args:
         outbox: what sends messages.
@@ -85,10 +86,11 @@ class Broker:
         self.managers: dict[bytes, ManagerRecord] = {}
         self._outbox = outbox
         # Managers with workers that have nothing to do, and those that want no more than a stock.
-        self._idle = Room(order_of(selector, self.managers))
-        self._stock = Room(order_of(selector, self.managers))
-        # Identities in the order in which they were last heard of.
-        self._heard: OrderedDict[bytes, None] = OrderedDict()
+        self._idle = Room(order_of(selector, self.managers), 1)
+        self._stock = Room(order_of(selector, self.managers), 2)
+        # When to look next at whether a manager has been heard of: once in a threshold, however often it speaks.
+        self._looks: list[tuple[float, int, ManagerRecord]] = []
+        self._counter = itertools.count()
         self._threshold = heartbeat_threshold
         self._python_version = python_version
         self._parsl_version = parsl_version
@@ -144,7 +146,7 @@ class Broker:
         if identity in self.managers:
             self._lose(self._remove(identity), "it registered anew")
         manager = self.managers[identity] = ManagerRecord(identity, message, now)
-        self._heard[identity] = None
+        heapq.heappush(self._looks, (now, next(self._counter), manager))
         self._place(manager)
         self._changed.add(identity)
         logger.info(
@@ -164,7 +166,6 @@ class Broker:
             self._outbox.to_manager(identity, Refused("not registered"))
             return
         manager.last_heartbeat = now
-        self._heard.move_to_end(identity)
         if isinstance(message, Results):
             self._take_results(manager, message, now)
         elif isinstance(message, Heartbeat):
@@ -190,7 +191,8 @@ class Broker:
         self._place(manager)
         if not tasks:
             manager.idle_since = now
-            self._drained(manager)
+            if manager.draining:
+                self._drained(manager)
 
     def _drained(self, manager: ManagerRecord) -> None:
         if manager.draining and not manager.tasks:
@@ -207,7 +209,6 @@ class Broker:
         """Strike a manager off all lists."""
         manager = self.managers.pop(identity)
         self._close(manager)
-        del self._heard[identity]
         for function in manager.functions:
             self._holders[function].discard(identity)
         return manager
@@ -216,12 +217,15 @@ class Broker:
 
     def expire(self, now: float) -> None:
         """Give up managers that have been silent for too long."""
-        while self._heard:
-            identity = next(iter(self._heard))
-            silent = now - self.managers[identity].last_heartbeat
-            if silent <= self._threshold:
-                return
-            self.lost(identity, f"not heard of for {silent:.0f} s")
+        looks = self._looks
+        while looks and now - looks[0][0] > self._threshold:
+            _, _, manager = looks[0]
+            if self.managers.get(manager.identity) is not manager:
+                heapq.heappop(looks)
+            elif now - manager.last_heartbeat > self._threshold:
+                self.lost(manager.identity, f"not heard of for {now - manager.last_heartbeat:.0f} s")
+            else:
+                heapq.heapreplace(looks, (manager.last_heartbeat, next(self._counter), manager))
 
     def failed(self, identity: bytes, result: Result, now: float) -> None:
         """A task that was given to a manager could not be sent to it."""
@@ -255,7 +259,7 @@ class Broker:
         count = len(manager.tasks)
         room = None
         if manager.active and count < manager.credit:
-            room = self._idle if count < manager.about.workers else self._stock
+            room = self._idle if count < manager.workers else self._stock
         if room is manager.room:
             return
         if manager.room is not None:
@@ -269,7 +273,7 @@ class Broker:
         First every manager gets what its workers can run at once, then an equal share of the rest, as far as it wants
         some in stock: so no node hoards what another could start now.
         """
-        batches: dict[bytes, list[Task]] = {}
+        batches: dict[ManagerRecord, list[Task]] = {}
         if len(self.queue) and len(self._idle):
             self._serve(self._idle, now, batches)
         if len(self.queue) and len(self._stock):
@@ -277,8 +281,8 @@ class Broker:
                 self._serve(self._stock, now, batches)
             else:
                 self._share(now, batches)
-        for identity, tasks in batches.items():
-            self._send(self.managers[identity], tasks)
+        for manager, tasks in batches.items():
+            self._send(manager, tasks)
 
     def _placeable(self, room: Room, now: float) -> int:
         """Return how many tasks, at most, could go to managers of a room."""
@@ -286,7 +290,7 @@ class Broker:
         fits = latest is None or self.queue.shortest <= latest.ends_at - now
         return len(self.queue) if fits else self.queue.plain
 
-    def _serve(self, room: Room, now: float, batches: dict[bytes, list[Task]]) -> None:
+    def _serve(self, room: Room, now: float, batches: dict[ManagerRecord, list[Task]]) -> None:
         """Serve managers in the selector's order: each takes something, so that this is no more work than tasks."""
         for manager in room.first(self._placeable(room, now)):
             if not len(self.queue):
@@ -303,9 +307,9 @@ class Broker:
     @staticmethod
     def _turn(manager: ManagerRecord) -> int:
         """Return how many tasks a manager is given at its turn: one for each idle worker, or one for the stock."""
-        return min(manager.free, max(1, manager.about.workers - len(manager.tasks)))
+        return min(manager.free, max(1, manager.workers - len(manager.tasks)))
 
-    def _share(self, now: float, batches: dict[bytes, list[Task]]) -> None:
+    def _share(self, now: float, batches: dict[ManagerRecord, list[Task]]) -> None:
         """Fill stocks in equal shares; there are more tasks than managers with room for some."""
         # Those that want least come first: what they leave of their share is shared by the rest.
         order = sorted(self._stock.first(len(self._stock)), key=lambda m: m.free)
@@ -313,26 +317,19 @@ class Broker:
             share = -(-len(self.queue) // (len(order) - served))
             self._take(manager, min(manager.free, share), now, batches)
 
-    def _take(self, manager: ManagerRecord, room: int, now: float, batches: dict[bytes, list[Task]]) -> bool:
+    def _take(self, manager: ManagerRecord, room: int, now: float, batches: dict[ManagerRecord, list[Task]]) -> bool:
         """Give a manager up to `room` tasks that fit; return whether there were any."""
-        seconds = manager.ends_at - now
-        pop = self.queue.pop
-        batch = batches.get(manager.identity)
-        if batch is None:
-            batch = batches[manager.identity] = []
-        before = len(batch)
-        for _ in range(room):
-            task = pop(seconds)
-            if task is None:
-                break
-            batch.append(task)
-            manager.tasks.add(task.id)
+        tasks = self.queue.take(room, manager.ends_at - now)
+        if not tasks:
+            return False
+        manager.tasks.update([task.id for task in tasks])
         self._place(manager)
-        return len(batch) > before
+        batch = batches.setdefault(manager, tasks)
+        if batch is not tasks:
+            batch += tasks
+        return True
 
     def _send(self, manager: ManagerRecord, tasks: list[Task]) -> None:
-        if not tasks:
-            return
         manager.idle_since = None
         new = {t.function for t in tasks} - manager.functions
         # A function that the client has taken back is missed by the worker, and the task ends with that error.

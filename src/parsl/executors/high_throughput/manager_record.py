@@ -25,7 +25,8 @@ class ManagerRecord:
         last_heartbeat: when it was last heard of.
         idle_since: since when it has no call, or None.
         ends_at: when its block is about to end; infinite where that is not known.
-        room: the room in which it waits for calls, or None when it wants none.
+        workers: how many calls it can run at once.
+        room: the room in which it waits for calls, or None when it wants none; `place` and `listed` are the room's own.
     """
 
     __slots__ = (
@@ -38,13 +39,17 @@ class ManagerRecord:
         "identity",
         "idle_since",
         "last_heartbeat",
+        "listed",
+        "place",
         "room",
         "tasks",
+        "workers",
     )
 
     def __init__(self, identity: bytes, about: Register, now: float) -> None:
         self.identity = identity
         self.about = about
+        self.workers = about.workers
         self.tasks: set[int] = set()
         self.credit = about.capacity
         self.functions: set[int] = set()
@@ -54,6 +59,8 @@ class ManagerRecord:
         self.idle_since: float | None = now
         self.ends_at = math.inf if about.seconds_left is None else now + about.seconds_left
         self.room: Room | None = None
+        self.place = 0
+        self.listed = 0
 
     @property
     def free(self) -> int:

@@ -48,36 +48,37 @@ class RandomOrder:
     serves_all = True
 
     def __init__(self) -> None:
+        # Each has its index here as its `place`.
         self._managers: list[ManagerRecord] = []
-        self._places: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._managers)
 
     def add(self, manager: ManagerRecord) -> None:
         """Put in a manager that is not there."""
-        self._places[manager.identity] = len(self._managers)
+        manager.place = len(self._managers)
         self._managers.append(manager)
 
     def discard(self, manager: ManagerRecord) -> None:
         """Take out a manager that is there: the last one gets its place."""
         last = self._managers.pop()
-        place = self._places.pop(manager.identity)
         if last is not manager:
-            self._managers[place] = last
-            self._places[last.identity] = place
+            self._managers[manager.place] = last
+            last.place = manager.place
 
     def first(self, count: int) -> list[ManagerRecord]:
         """Return `count` managers drawn at random, or all in random order if there are no more."""
-        managers, places = self._managers, self._places
+        managers = self._managers
         size = len(managers)
+        if count == 1 and size:
+            return [managers[int(random.random() * size)]]  # noqa: S311 - no secret is made of it
         count = min(count, size)
         for place in range(count):
             other = place + int(random.random() * (size - place))  # noqa: S311 - no secret is made of it
             if other != place:
                 drawn, moved = managers[other], managers[place]
                 managers[place], managers[other] = drawn, moved
-                places[drawn.identity], places[moved.identity] = place, other
+                drawn.place, moved.place = place, other
         return managers[:count]
 
 
@@ -182,13 +183,14 @@ class Room:
 
     Args:
         order: in which order they are served.
+        mark: a power of two that is this room's own, by which managers know in whose lists they are.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, mark: int) -> None:
         self._order = order
+        self._mark = mark
         # Latest end first. A manager stays here when it leaves the room, and most often is back before it is met.
         self._ends: list[tuple[float, int, ManagerRecord]] = []
-        self._listed: set[ManagerRecord] = set()
         self._counter = itertools.count()
 
     def __len__(self) -> int:
@@ -198,10 +200,10 @@ class Room:
         """Take in a manager that is in no room."""
         manager.room = self
         self._order.add(manager)
-        if manager not in self._listed:
+        if not manager.listed & self._mark:
             if len(self._ends) > 2 * len(self._order) + 64:
                 self._strike_out()
-            self._listed.add(manager)
+            manager.listed |= self._mark
             heapq.heappush(self._ends, (-manager.ends_at, next(self._counter), manager))
 
     def discard(self, manager: ManagerRecord) -> None:
@@ -222,11 +224,13 @@ class Room:
             if manager.room is self:
                 return manager
             heapq.heappop(self._ends)
-            self._listed.discard(manager)
+            manager.listed &= ~self._mark
         return None
 
     def _strike_out(self) -> None:
         """Forget those that are not here: some have left for ever."""
+        for _, _, manager in self._ends:
+            if manager.room is not self:
+                manager.listed &= ~self._mark
         self._ends = [entry for entry in self._ends if entry[2].room is self]
         heapq.heapify(self._ends)
-        self._listed = {manager for _, _, manager in self._ends}

@@ -67,6 +67,27 @@ class TaskQueue:
         self._waiting[task.id] = None
         self.plain += 1
 
+    def take(self, count: int, seconds: float = math.inf) -> list[Task]:
+        """Take the next tasks that fit, `count` at most; see `pop`."""
+        tasks: list[Task] = []
+        waiting = self._waiting
+        while len(tasks) < count and len(waiting) > self.plain:
+            task = self.pop(seconds)
+            if task is None:
+                return tasks
+            tasks.append(task)
+        # None declares a time.
+        while len(tasks) < count and self.plain:
+            lane = self._first_lane()
+            before = len(tasks)
+            while lane and len(tasks) < count:
+                task = lane.popleft()
+                if task.id in waiting:
+                    del waiting[task.id]
+                    tasks.append(task)
+            self.plain -= len(tasks) - before
+        return tasks
+
     def pop(self, seconds: float = math.inf) -> Task | None:
         """Take the next task that fits.
 
