@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 
 import pytest
 
 from parsl.executors.high_throughput import messages
-from parsl.executors.high_throughput.broker import Broker, TaskQueue
+from parsl.executors.high_throughput.broker import Broker
 from parsl.executors.high_throughput.manager_selector import (
     BlockIdManagerSelector,
+    RandomManagerSelector,
 )
 from parsl.executors.high_throughput.messages import (
     CANCELLED,
@@ -29,7 +30,7 @@ from parsl.executors.high_throughput.messages import (
     Result,
     Stop,
     Submit,
-    Task,
+    Tasks,
     Trouble,
 )
 from tests.executors.high_throughput.broker_fakes import (
@@ -54,52 +55,6 @@ def outbox():
 @pytest.fixture
 def broker(outbox):
     return Broker(outbox, BlockIdManagerSelector(), THRESHOLD, PYTHON, PARSL)
-
-
-# -- the queue ---------------------------------------------------------------------------------------------------------
-
-
-def popped(queue):
-    return [t.id for t in iter(queue.pop, None)]
-
-
-@pytest.mark.parametrize(
-    ("priorities", "order"),
-    [
-        ([None, None, None], [0, 1, 2]),
-        ([3, 1, 2], [1, 2, 0]),
-        ([1, 1, 0, 1, 0], [2, 4, 0, 1, 3]),
-        ([None, 5, None, -5], [3, 1, 0, 2]),
-        ([2, 1.5, 10**18, -math.inf], [3, 1, 0, 2]),
-        ([True, 0, 2], [1, 0, 2]),
-        ([None, "high", 1, math.nan, 0, None], [4, 2, 0, 1, 3, 5]),
-    ],
-)
-def test_low_priority_numbers_first_then_first_in_first_out(priorities, order):
-    queue = TaskQueue()
-    for number, priority in enumerate(priorities):
-        queue.push(task(number, priority))
-    assert len(queue) == len(priorities)
-    assert popped(queue) == order
-    assert len(queue) == 0
-
-
-def test_a_specification_without_priority_comes_last():
-    queue = TaskQueue()
-    queue.push(Task(0, 0, Payload(b""), {"cores": 2}))
-    queue.push(task(1, 99))
-    assert popped(queue) == [1, 0]
-
-
-def test_a_dropped_task_is_not_popped():
-    queue = TaskQueue()
-    for number in range(3):
-        queue.push(task(number))
-    assert queue.drop(1)
-    assert not queue.drop(1)
-    assert not queue.drop(77)
-    assert len(queue) == 2
-    assert popped(queue) == [0, 2]
 
 
 # -- handing out -------------------------------------------------------------------------------------------------------
@@ -182,6 +137,121 @@ def test_a_selector_that_misbehaves_holds_up_no_task(outbox, selector):
     broker.submit(submit(1, 2, 3))
     broker.assign(0)
     assert sorted(outbox.tasks_of(b"a") + outbox.tasks_of(b"b")) == [1, 2]
+
+
+# -- managers whose blocks end -----------------------------------------------------------------------------------------
+
+
+def timed(*tasks):
+    return Submit([task(number, seconds=seconds) for number, seconds in tasks], {}, [])
+
+
+def test_a_task_is_given_to_a_manager_only_if_its_time_fits(broker, outbox):
+    broker.register(b"short", register(b"short", workers=9, block="0", seconds_left=60), 1000)
+    broker.register(b"long", register(b"long", workers=1, block="1", seconds_left=600), 1000)
+    broker.submit(timed((1, 61), (2, 60), (3, None), (4, 600), (5, 601)))
+    broker.assign(1000)
+    assert outbox.tasks_of(b"short") == [2, 3]
+    assert outbox.tasks_of(b"long") == [1]
+    assert [len(broker.queue), broker.queue.timed] == [2, 2]
+    broker.register(b"forever", register(b"forever", workers=9, block="2"), 1001)
+    broker.assign(1001)
+    assert outbox.tasks_of(b"forever") == [4, 5]
+
+
+def test_what_is_left_shrinks_with_time(broker, outbox):
+    broker.register(b"a", register(b"a", workers=3, seconds_left=60), 1000)
+    broker.submit(timed((1, 30)))
+    broker.assign(1030)
+    broker.submit(timed((2, 30)))
+    broker.assign(1030.1)
+    assert outbox.tasks_of(b"a") == [1]
+
+
+def test_a_task_that_fits_nowhere_holds_up_no_other(broker, outbox):
+    broker.register(b"a", register(b"a", workers=2, seconds_left=60), 0)
+    broker.submit(Submit([task(1, priority=-1, seconds=1000), task(2, seconds=10), task(3)], {}, []))
+    broker.assign(0)
+    assert outbox.tasks_of(b"a") == [2, 3]
+
+
+def test_stocks_are_filled_with_what_fits(broker, outbox):
+    broker.register(b"short", register(b"short", workers=1, capacity=4, block="0", seconds_left=60), 0)
+    broker.register(b"long", register(b"long", workers=1, capacity=4, block="1", seconds_left=600), 0)
+    broker.submit(timed(*((number, 100) for number in range(1, 4)), (4, 10)))
+    broker.assign(0)
+    assert outbox.tasks_of(b"short") == [4]
+    assert outbox.tasks_of(b"long") == [1, 2, 3]
+
+
+@pytest.mark.parametrize("selector", [RandomManagerSelector(), BlockIdManagerSelector(), Confused()])
+def test_one_manager_that_lasts_is_found_among_many_that_do_not(outbox, selector):
+    broker = Broker(outbox, selector, THRESHOLD, PYTHON, PARSL)
+    for number in range(50):
+        name = b"%02d" % number
+        left = 600 if number == 37 else 60
+        broker.register(name, register(name, block=str(number), workers=2, seconds_left=left), 0)
+    broker.submit(timed((1, 100), (2, 100), (3, 100)))
+    broker.assign(0)
+    assert outbox.tasks_of(b"37") == [1, 2]
+    assert len(broker.queue) == 1
+
+
+# -- many managers -----------------------------------------------------------------------------------------------------
+
+
+class Watched(dict):
+    """The managers of a broker, which it must not go through."""
+
+    def __iter__(self):
+        raise AssertionError("all managers were looked at")
+
+    keys = values = items = __iter__
+
+
+def test_no_task_heartbeat_or_pass_looks_at_all_managers(outbox):
+    broker = Broker(outbox, RandomManagerSelector(), THRESHOLD, PYTHON, PARSL)
+    broker.managers = Watched()
+    for number in range(300):
+        name = b"%03d" % number
+        broker.register(name, register(name, workers=2, capacity=3, seconds_left=1000), 0)
+    broker.submit(submit(1, 2, 3, function=7, functions={7: b"body"}))
+    broker.submit(timed((4, 2000), (5, 20)))
+    broker.assign(0)
+    sent = {identity: [t.id for t in m.tasks] for identity, m in outbox.managers if type(m) is Tasks}
+    assert sorted(itertools.chain(*sent.values())) == [1, 2, 3, 5]
+    for identity, tasks in sent.items():
+        broker.heard(identity, done(*tasks, credit=3), 1)
+    broker.heard(b"123", Draining(), 1)
+    broker.submit(Submit([], {}, [7]))
+    broker.assign(2)
+    broker.expire(THRESHOLD)
+    broker.flush(2)
+    assert sorted(r.id for r in outbox.reported()) == [1, 2, 3, 5]
+
+
+def test_each_manager_is_heard_and_answered_once_a_heartbeat(outbox):
+    broker = Broker(outbox, RandomManagerSelector(), THRESHOLD, PYTHON, PARSL)
+    names = [b"%03d" % number for number in range(200)]
+    for name in names:
+        broker.register(name, register(name, workers=64), 0)
+    broker.flush(0)
+    assert len(outbox.client) == 1, "what changed is told in one message"
+    outbox.managers.clear()
+    periods, now = 20, 0.0
+    for _ in range(periods):
+        now += 30
+        for name in names:
+            broker.heard(name, Heartbeat(), now)
+        broker.expire(now)
+        broker.assign(now)
+        broker.flush(now)
+    assert len(outbox.client) == 1, "an idle manager is no news"
+    assert len(outbox.managers) == periods * len(names)
+    assert all(len(outbox.sent(name, Heartbeat)) == periods for name in names[:10])
+    assert len(broker.managers) == len(names)
+    broker.expire(now + THRESHOLD + 1)
+    assert broker.managers == {}
 
 
 # -- managers that come and go -----------------------------------------------------------------------------------------

@@ -277,7 +277,7 @@ class Broker:
         if len(self.queue) and len(self._idle):
             self._serve(self._idle, now, batches)
         if len(self.queue) and len(self._stock):
-            if self._placeable(self._stock, now) <= len(self._stock):
+            if self._stock.serves_all and self._placeable(self._stock, now) <= len(self._stock):
                 self._serve(self._stock, now, batches)
             else:
                 self._share(now, batches)
@@ -295,7 +295,7 @@ class Broker:
         for manager in room.first(self._placeable(room, now)):
             if not len(self.queue):
                 return
-            if not self._take(manager, self._turn(manager), now, batches) and room.latest() is not None:
+            if not self._take(manager, self._turn(manager), now, batches) and room.serves_all:
                 break
         # Nothing that is left fits that manager. Those whose blocks last longest come next: what does not fit the
         # first of them fits none.
@@ -313,9 +313,14 @@ class Broker:
         """Fill stocks in equal shares; there are more tasks than managers with room for some."""
         # Those that want least come first: what they leave of their share is shared by the rest.
         order = sorted(self._stock.first(len(self._stock)), key=lambda m: m.free)
-        for served, manager in enumerate(order):
-            share = -(-len(self.queue) // (len(order) - served))
-            self._take(manager, min(manager.free, share), now, batches)
+        while order and len(self.queue):
+            fed = []
+            for served, manager in enumerate(order):
+                share = -(-len(self.queue) // (len(order) - served))
+                if self._take(manager, min(manager.free, share), now, batches):
+                    fed.append(manager)
+            # What did not fit the others is shared by those that it fits.
+            order = [manager for manager in fed if manager.free]
 
     def _take(self, manager: ManagerRecord, room: int, now: float, batches: dict[ManagerRecord, list[Task]]) -> bool:
         """Give a manager up to `room` tasks that fit; return whether there were any."""

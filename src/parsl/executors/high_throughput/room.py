@@ -196,6 +196,11 @@ class Room:
     def __len__(self) -> int:
         return len(self._order)
 
+    @property
+    def serves_all(self) -> bool:
+        """Whether each manager is served at some time, see `Order`."""
+        return self._order.serves_all
+
     def add(self, manager: ManagerRecord) -> None:
         """Take in a manager that is in no room."""
         manager.room = self
@@ -217,7 +222,7 @@ class Room:
 
     def latest(self) -> ManagerRecord | None:
         """Return the manager whose block ends last, or None when the room is empty or not all are to be served."""
-        if not self._order.serves_all:
+        if not self.serves_all:
             return None
         while self._ends:
             manager = self._ends[0][2]
