@@ -3,7 +3,7 @@
 Started by `benchmarks.scale_interchange`, which writes commands on standard input, a line each, and reads answers on
 standard output:
 
-    connect          connect all and register; answered by 
+    connect          connect all and register; answered by
                      {"registered": n, "refused": n, "sent": n, "received": n, "seconds": s}
     beat             one heartbeat of each; answered by {"sent": n, "received": n, "seconds": s} when all are answered
     end              end

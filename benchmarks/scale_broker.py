@@ -191,9 +191,7 @@ def broker_table(counts: list[int], workers: int, passes: int, repeats: int) -> 
     for count in counts:
         busy, idle = broker_costs(count, workers, passes, repeats)
         first = first or (busy, idle)
-        yield (
-            f"| {count:,} | {busy * 1e6:.2f} | {busy / first[0]:.2f} | {idle * 1e6:.2f} | {idle / first[1]:.2f} |"
-        )
+        yield (f"| {count:,} | {busy * 1e6:.2f} | {busy / first[0]:.2f} | {idle * 1e6:.2f} | {idle / first[1]:.2f} |")
         gc.collect()
 
 

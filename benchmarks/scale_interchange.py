@@ -276,7 +276,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=64, help="workers of each")
     parser.add_argument("--calls", type=int, default=50000, help="calls to run through them")
     o = parser.parse_args(arguments)
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores; {o.calls:,} calls, {o.workers} workers a manager")
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores; {o.calls:,} calls, {o.workers} workers a manager"
+    )
     print(HEAD)
     for curve in (False, True):
         for managers in map(int, o.managers.split(",")):
