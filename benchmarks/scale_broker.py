@@ -1,7 +1,4 @@
-"""What the number of managers costs: the broker alone, and an interchange with simulated managers on real sockets.
-
-`python benchmarks/scale.py broker` and `python benchmarks/scale.py interchange`, each with `--help`.
-"""
+"""What the number of managers costs the broker alone: `python -m benchmarks.scale_broker`, with `--help` for more."""
 
 from __future__ import annotations
 
@@ -183,7 +180,7 @@ def broker_costs(managers: int, workers: int, passes: int, repeats: int) -> tupl
 
 def broker_table(counts: list[int], workers: int, passes: int, repeats: int) -> Iterator[str]:
     """Yield the lines of the table, the costs of each number of managers against those of the first."""
-    yield f"The broker alone: microseconds for each call, {workers} workers a manager, calls in tens ({BATCH}) and one by one"
+    yield f"The broker alone: us for each call; {workers} workers a manager; busy ones end {BATCH} calls at once"
     yield "| managers | busy, us/call | ratio | idle, us/call | ratio |"
     yield "|---:|---:|---:|---:|---:|"
     calm_collector()
@@ -196,12 +193,12 @@ def broker_table(counts: list[int], workers: int, passes: int, repeats: int) -> 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one of the two benchmarks."""
-    parser = argparse.ArgumentParser(prog="scale.py", description=__doc__)
-    parser.add_argument("--managers", default="1,10,100,1000,10000")
-    parser.add_argument("--workers", type=int, default=64)
-    parser.add_argument("--passes", type=int, default=2000)
-    parser.add_argument("--repeats", type=int, default=5)
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="scale_broker.py", description=__doc__)
+    parser.add_argument("--managers", default="1,10,100,1000,10000", help="numbers of managers, separated by commas")
+    parser.add_argument("--workers", type=int, default=64, help="workers of each")
+    parser.add_argument("--passes", type=int, default=2000, help="passes of the loop in each measurement")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements, of which the least counts")
     o = parser.parse_args(arguments)
     for line in broker_table([int(n) for n in o.managers.split(",")], o.workers, o.passes, o.repeats):
         print(line, flush=True)

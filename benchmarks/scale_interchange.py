@@ -1,4 +1,7 @@
-"""An interchange process with thousands of simulated managers, over real TCP connections: `--help` tells the options."""
+"""An interchange process with thousands of simulated managers, over real TCP connections.
+
+`python -m benchmarks.scale_interchange`, with `--help` for more.
+"""
 
 from __future__ import annotations
 
@@ -64,14 +67,13 @@ class Costs(msgspec.Struct):
 class CountedCall:
     """A call whose end is counted only."""
 
-    id = -1
-    func = abs
-    args = (1,)
-    kwargs: dict[str, Any] = {}
-    resource_specification: dict[str, Any] = {}
-    executor_id: int | None = None
-
     def __init__(self, left: Countdown) -> None:
+        self.id = -1
+        self.func = abs
+        self.args = (1,)
+        self.kwargs: dict[str, Any] = {}
+        self.resource_specification: dict[str, Any] = {}
+        self.executor_id: int | None = None
         self._left = left
 
     def done(self, outcome: Outcome) -> None:
@@ -260,12 +262,13 @@ def row(costs: Costs) -> str:
     return (
         f"| {costs.managers:,} | {'on' if costs.curve else 'off'} | {costs.registered:,} | {costs.registration:.2f} "
         f"| {costs.fds:.3f} | {costs.threads[0]}, {costs.threads[1]} | {costs.memory / 1024:.0f} "
-        f"| {costs.register_messages:g}, {costs.beat_messages:g} | {costs.beat_cpu * 1e6:.0f} | {costs.rate:,.0f} | {costs.cpu * 1e6:.1f} |"
+        f"| {costs.register_messages:g}, {costs.beat_messages:g} | {costs.beat_cpu * 1e6:.0f} "
+        f"| {costs.rate:,.0f} | {costs.cpu * 1e6:.1f} |"
     )
 
 
 HEAD = """\
-| managers | CURVE | registered | in s | fds each | threads before, after | KiB each | messages: to register, a beat | us a beat | calls/s | us/call |
+| managers | CURVE | registered | in s | fds each | threads | KiB each | messages | us a beat | calls/s | us/call |
 |---:|---|---:|---:|---:|---|---:|---:|---:|---:|---:|"""
 
 
@@ -279,6 +282,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores; {o.calls:,} calls, {o.workers} workers a manager"
     )
+    print("threads: before and after the managers came; messages: to and from each to register, and for a heartbeat")
+    print("threads: before and after the managers came; messages: to and from each to register, and for a heartbeat")
     print(HEAD)
     for curve in (False, True):
         for managers in map(int, o.managers.split(",")):

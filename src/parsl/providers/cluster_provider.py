@@ -273,10 +273,10 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
 
         Those are all but "HH:MM:SS": "30" is half an hour to one batch system and half a minute to another.
         """
-        match = re.fullmatch(r"(\d+):(\d+):(\d+)", self.walltime, re.ASCII)
-        return (
-            None if match is None else sum(int(n) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True))
-        )
+        if not re.fullmatch(r"\d+:\d+:\d+", self.walltime, re.ASCII):
+            return None
+        hours, minutes, seconds = map(int, self.walltime.split(":"))
+        return hours * 3600 + minutes * 60 + seconds
 
     def _body(self, path: str, launch: str) -> str:
         known = {"PARSL_CORES": self.cores_per_node, "PARSL_MEMORY_GB": self.mem_per_node}

@@ -392,7 +392,7 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
             raise InvalidResourceSpecification(
                 {"walltime"},
                 f"The task declares {seconds:g} s, and blocks of executor {self.label} last {block} s, of which "
-                f"{usable(block):g} s can be used: give the provider a longer walltime than {self._provider.walltime}.",
+                f"{usable(block):g} s can be used: give its provider a longer walltime.",
             )
 
     def launch(self, call: Call) -> None:
