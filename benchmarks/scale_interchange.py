@@ -283,7 +283,6 @@ def main(arguments: list[str] | None = None) -> None:
         f"Python {platform.python_version()}, {os.cpu_count()} cores; {o.calls:,} calls, {o.workers} workers a manager"
     )
     print("threads: before and after the managers came; messages: to and from each to register, and for a heartbeat")
-    print("threads: before and after the managers came; messages: to and from each to register, and for a heartbeat")
     print(HEAD)
     for curve in (False, True):
         for managers in map(int, o.managers.split(",")):
