@@ -204,8 +204,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="scale_broker.py", description=__doc__)
     parser.add_argument("--managers", default="1,10,100,1000,10000", help="numbers of managers, separated by commas")
     parser.add_argument("--workers", type=int, default=64, help="workers of each")
-    parser.add_argument("--passes", type=int, default=2000, help="passes of the loop in each measurement")
-    parser.add_argument("--repeats", type=int, default=5, help="measurements, of which the least counts")
+    parser.add_argument("--passes", type=int, default=1000, help="passes of the loop in each measurement")
+    parser.add_argument("--repeats", type=int, default=40, help="measurements, of which the least counts")
     o = parser.parse_args(arguments)
     for line in broker_table([int(n) for n in o.managers.split(",")], o.workers, o.passes, o.repeats):
         print(line, flush=True)
