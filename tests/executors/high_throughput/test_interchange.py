@@ -379,8 +379,8 @@ def test_a_manager_of_another_version_is_refused_on_both_ways(executor, manager)
 
 
 def test_too_many_managers_for_the_files_that_it_may_open_are_named(tmp_path, caplog):
-    """With 64 files there is room for 24 managers; the script's own log says so before it is full."""
-    command = ["bash", "-c", 'ulimit -n 64 && exec "$@"', "bash", *interchange_command()]
+    """With 48 files there is room for 24 managers; the script's own log says so before it is full."""
+    command = ["bash", "-c", 'ulimit -n 48 && exec "$@"', "bash", *interchange_command()]
     executor = pilot.htex(provider=pilot.provider(init_blocks=0), encrypted=False, interchange_launch_cmd=command)
     executor.run_dir = str(tmp_path)
     with executor:
@@ -390,7 +390,7 @@ def test_too_many_managers_for_the_files_that_it_may_open_are_named(tmp_path, ca
             assert isinstance(manager.register(), Registered)
         pilot.wait_for(lambda: "open files raised" in caplog.text)
         assert "22 managers are connected to the interchange and only a few more can connect" in caplog.text
-        assert "it may have 64 files open, which allows 24" in caplog.text
+        assert "it may have 48 files open, which allows 24" in caplog.text
         # They all work.
         future = executor.submit(len, {}, [1])
         frames = zmq.Poller()

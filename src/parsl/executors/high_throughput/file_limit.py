@@ -8,7 +8,7 @@ import resource
 logger = logging.getLogger(__name__)
 
 # What an interchange has open beside the connections of its managers: log, sockets, descriptors of zmq and of the loop.
-OTHER_FILES = 40
+OTHER_FILES = 24
 
 # As many as a manager and its workers may need. Not whatever the system allows: workers inherit it, and programs that
 # close "all" descriptors before they start another would go through a thousand millions of them.
