@@ -202,7 +202,7 @@ def end_of_block(walltime=None):
 
 
 def test_a_manager_knows_the_end_of_its_job_and_drains_before_it(load):
-    """Of a minute, six seconds are left at the end: no call is begun then, and the job ends well and not in time-out."""
+    """Of a minute, six seconds are left at the end: no call is begun then, and the job ends well, not by time-out."""
     executor = load(make(walltime="00:01:00"))
     assert 50 < end_of_block(walltime=30).result(timeout=60) <= 60
     error = end_of_block(walltime=55).exception(timeout=10)
