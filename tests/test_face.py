@@ -112,6 +112,7 @@ HOMES = {
     "DataFlowKernelLoader": "parsl.dataflow.dflow",
     "File": "parsl.data_provider.files",
     "HighThroughputExecutor": "parsl.executors.high_throughput.executor",
+    "MPIExecutor": "parsl.executors.high_throughput.mpi_executor",
     "ThreadPoolExecutor": "parsl.executors.threads",
     "bash_app": "parsl.app.app",
     "join_app": "parsl.app.app",

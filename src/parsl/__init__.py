@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from parsl.config import Config
     from parsl.data_provider.files import File
     from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
-    from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
+    from parsl.executors import HighThroughputExecutor, MPIExecutor, ThreadPoolExecutor
     from parsl.log_utils import set_file_logger, set_stream_logger
 
     load = DataFlowKernelLoader.load
@@ -35,6 +35,7 @@ _HOMES = {
     "DataFlowKernelLoader": "parsl.dataflow.dflow",
     "File": "parsl.data_provider.files",
     "HighThroughputExecutor": "parsl.executors",
+    "MPIExecutor": "parsl.executors",
     "ThreadPoolExecutor": "parsl.executors",
     "bash_app": "parsl.app.app",
     "join_app": "parsl.app.app",
@@ -52,6 +53,7 @@ __all__ = [
     "DataFlowKernelLoader",
     "File",
     "HighThroughputExecutor",
+    "MPIExecutor",
     "ThreadPoolExecutor",
     "bash_app",
     "clear",

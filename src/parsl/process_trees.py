@@ -7,6 +7,7 @@ found by a variable of its environment, which every process inherits and few eve
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,14 @@ _ROUNDS = 5
 _KILL_SECONDS = 1.0
 
 
-def kill_processes(victims: Iterable[psutil.Process]) -> bool:
-    """Kill processes, without waiting for their ends; return whether there were any."""
+def kill_processes(victims: Iterable[psutil.Process], number: int = signal.SIGKILL) -> bool:
+    """Kill processes, or send them another signal, without waiting for their ends; return whether there were any."""
     import psutil
 
     found = False
     for victim in victims:
         try:
-            victim.kill()
+            victim.send_signal(number)
             found = True
         except psutil.NoSuchProcess:
             logger.debug("process %d has ended by itself", victim.pid)
@@ -54,8 +55,13 @@ def kill_marked(environment: Mapping[str, str]) -> None:
     """Kill all processes of this user that have these variables, until none starts another.
 
     Args:
-        environment: what tells them from others; this very process is never among them.
+        environment: what tells them from others, at least one variable; this very process is never among them.
+
+    Raises:
+        ValueError: when it is empty, which would mean all of the user's processes.
     """
+    if not environment:
+        raise ValueError("What is to be killed has to be marked by at least one variable")
     import psutil
 
     own = psutil.Process().pid

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from parsl import File, bash_app, python_app
+from parsl.app import bash_command
 from parsl.app.bash import BashApp, remote_side_bash_executor
 from parsl.app.errors import (
     AppBadFormatting,
@@ -274,6 +276,35 @@ def test_walltime_kills_what_has_left_the_session_of_the_command(kernel: DataFlo
         assert select.select([descriptor], [], [], SOON)[0], "the daemon lives on"
 
 
+@pytest.mark.parametrize("mpi", [True, False], ids=["a launcher of ranks", "anything else"])
+def test_what_launches_ranks_may_end_them_before_it_is_killed(tmp_path: Path, monkeypatch: Any, mpi: bool) -> None:
+    if mpi:
+        monkeypatch.setenv("PARSL_MPI_PREFIX", "mpiexec")
+    script = tmp_path / "launcher"
+    script.write_text(f"trap 'echo told > {tmp_path}/mark; exit' TERM\nsleep 1000 &\necho up\nwait\n")
+    process = subprocess.Popen(
+        ["/bin/bash", "-c", f"/bin/bash {script}; true"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        bash_command._kill(process, {"PARSL_BASH_COMMAND_OF_NOBODY": "1"})
+    assert (tmp_path / "mark").exists() == mpi
+
+
+def test_a_launcher_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PARSL_MPI_PREFIX", "mpiexec")
+    monkeypatch.setattr(bash_command, "_LAUNCHER_SECONDS", 0.1)
+    command = ["/bin/bash", "-c", "trap '' TERM; sleep 1000 & echo up; wait; wait"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        bash_command._kill(process, {"PARSL_BASH_COMMAND_OF_NOBODY": "1"})
+        bash_command._kill(process, {"PARSL_BASH_COMMAND_OF_NOBODY": "1"})
+    assert process.returncode == -9
+
+
 def test_walltime_as_a_default_and_one_that_is_enough(kernel: DataFlowKernel) -> None:
     slow = bash_app(lambda walltime=0.1: "sleep 1000")
     assert isinstance(failure(slow()), AppTimeout)
@@ -305,6 +336,24 @@ def test_outputs_must_be_there_at_the_end(kernel: DataFlowKernel, tmp_path: Path
     for output in future.outputs:
         assert output.exception(timeout=SOON) is error
     assert make([made], outputs=[File(made)]).result(timeout=SOON) == 0
+
+
+def test_outputs_may_be_folders(kernel: DataFlowKernel, tmp_path: Path) -> None:
+    app = bash_app(lambda command, outputs=(): command)
+    empty, full, never = (tmp_path / name for name in ("empty", "full", "never"))
+    future = app(f"mkdir {empty} {full}; touch {full}/x", outputs=[File(empty), str(full), f"{full}/"])
+    assert future.result(timeout=SOON) == 0
+    assert [output.result(timeout=SOON).filepath for output in future.outputs] == [str(empty), str(full), f"{full}/"]
+    error = failure(app("true", outputs=[full, never, File(f"{never}/"), f"{full}/x/"]))
+    assert isinstance(error, MissingOutputs)
+    # What ends in / has to be a folder.
+    assert [os.fspath(o) for o in error.outputs] == [str(never), f"{never}/", f"{full}/x/"]
+
+
+def test_outputs_that_are_no_paths_here_are_not_looked_for(kernel: DataFlowKernel) -> None:
+    app = bash_app(lambda outputs=(): "true")
+    far = File("http://host/x")
+    assert app(outputs=[3, None, far], _parsl_staging_inhibit=True).result(timeout=SOON) == 0
 
 
 def test_a_failure_comes_before_missing_outputs(kernel: DataFlowKernel, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -20,7 +22,8 @@ from parsl.utils import RepresentationMixin
 
 
 def manager(storage_access: Sequence[Staging] | None = None) -> DataManager:
-    return DataManager(SimpleNamespace(executors={"here": SimpleNamespace(storage_access=storage_access)}))
+    here = SimpleNamespace(storage_access=storage_access, working_dir=None)
+    return DataManager(SimpleNamespace(executors={"here": here}))
 
 
 def app(*args: object) -> str:
@@ -215,6 +218,109 @@ def test_default_staging_is_a_list_that_can_be_changed(monkeypatch: pytest.Monke
     monkeypatch.setattr(data_manager, "default_staging", [provider])
     manager().optionally_stage_in(File("far:x"), app, "here")
     assert provider.calls
+
+
+def test_the_default_providers_cover_the_schemes() -> None:
+    urls = ["/x", "file:///x", "ftp://h/x", "http://h/x", "https://h/x", "zip:/a.zip/x"]
+    found = [type(next(s for s in default_staging if s.can_stage_in(File(url)))).__name__ for url in urls]
+    assert found == [
+        "NoOpFileStaging",
+        "NoOpFileStaging",
+        "FTPSeparateTaskStaging",
+        "HTTPSeparateTaskStaging",
+        "HTTPSeparateTaskStaging",
+        "ZipFileStaging",
+    ]
+
+
+# -- what providers ask for -------------------------------------------------------------------------------------------
+
+
+class Kernel:
+    """Notes what is submitted to it."""
+
+    def __init__(self, working_dir: str | None = None) -> None:
+        self.executors = {"here": SimpleNamespace(storage_access=None, working_dir=working_dir)}
+        self.submitted: list[Any] = []
+
+    def submit(self, func: Any, app_args: Any, **options: Any) -> str:
+        self.submitted.append((func, app_args, options))
+        return "future"
+
+
+def test_a_transfer_is_a_task_whose_files_are_left_alone() -> None:
+    dm, after = DataManager(kernel := Kernel()), Future[Any]()
+    assert dm.run(app, 1, 2, executor="here") == "future"
+    dm.run(app, 1, executor="here", after=after)
+    options = {"executors": ["here"], "app_kwargs": {"_parsl_staging_inhibit": True}}
+    assert kernel.submitted == [(app, (1, 2), options), (app, (1, after), options)]
+
+
+def test_a_transfer_that_is_under_way_is_shared() -> None:
+    dm = DataManager(kernel := Kernel())
+    futures: list[Future[Any]] = []
+
+    def submit(*args: Any, **options: Any) -> Future[Any]:
+        futures.append(Future())
+        return futures[-1]
+
+    kernel.submit = submit  # type: ignore[assignment]
+    first = dm.run(app, executor="here", shared_as="x")
+    assert dm.run(app, executor="here", shared_as="x") is first
+    assert dm.run(app, executor="here", shared_as="y") is not first
+    assert dm.run(app, executor="here") is not first
+    first.set_result(None)
+    second = dm.run(app, executor="here", shared_as="x")
+    assert second is not first
+    assert dm.run(app, executor="here", shared_as="x") is second
+    assert len(futures) == 4
+    futures.clear()
+    del first, second
+    gc.collect()
+    assert not dm._under_way
+
+
+@pytest.mark.parametrize(("working_dir", "begin"), [(None, ""), ("/work", "/work/")])
+def test_each_url_has_its_place(working_dir: str | None, begin: str) -> None:
+    dm = DataManager(Kernel(working_dir))
+    urls = ["http://a/x.csv", "http://b/x.csv", "http://b/x.csv?y", "http://a/y.csv"]
+    places = [dm.place(File(url), "here") for url in urls]
+    assert places[0] == f"{begin}x.csv"
+    assert places[3] == f"{begin}y.csv"
+    assert len(set(places)) == 4
+    assert all(place.startswith(begin) and place.endswith(".csv") for place in places)
+    assert [dm.place(File(url), "here") for url in reversed(urls)] == places[::-1]
+
+
+@pytest.mark.parametrize("url", ["http://h/", "http://h", "http://h/a/..", "http://h/a/."])
+def test_a_url_without_a_name_has_no_place(url: str) -> None:
+    with pytest.raises(ValueError, match="ends in no name of a file"):
+        DataManager(Kernel()).place(File(url), "here")
+
+
+def test_each_thread_asks_for_a_task_of_its_own() -> None:
+    dm, seen = manager(), []
+    dm.asking(1, "f")
+
+    def other() -> None:
+        seen.append(dm.asker())
+        dm.asking(2, "g")
+        seen.append(dm.asker())
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert seen == ["a task", "task 2 (g)"]
+    assert dm.asker() == "task 1 (f)"
+
+
+def test_what_providers_keep_is_closed_once() -> None:
+    dm, closed = manager(), []
+    dm.when_closed(lambda: closed.append(1))
+    dm.when_closed(lambda: closed.append(2))
+    dm.close()
+    dm.close()
+    assert sorted(closed) == [1, 2]
 
 
 def test_the_kernel_is_kept() -> None:

@@ -97,6 +97,8 @@ def test_files_of_equal_urls_are_equal() -> None:
     assert file == other
     assert len({file, other, File("/z")}) == 2
     assert file != "/x"
+    assert File("http:/x") != File(PurePosixPath("http:/x"))
+    assert File("/x") == File(PurePosixPath("/x"))
     assert file != File("/z")
 
 

@@ -210,6 +210,15 @@ def test_standard_output_is_a_file_like_any_other(cache: Cache) -> None:
     assert read(future.stdout).result(timeout=SOON) == ["out\n"]
 
 
+def test_standard_output_is_a_file_with_a_mode(cache: Cache) -> None:
+    say = bash_app(lambda text, stdout=None: f"echo {text}")
+    out = File("kept:/stdout")
+    for text in ("old", "new"):
+        future = say(text, stdout=(out, "w"))
+        assert future.stdout.result(timeout=SOON) is out
+    assert (cache.folder / "stdout").read_text() == "new\n"
+
+
 def test_staging_can_be_switched_off_for_a_call(cache: Cache) -> None:
     app = python_app(lambda file, outputs=(): (type(file).__name__, file.local_path))
     future = app(File("kept:/a"), outputs=[File("kept:/b")], _parsl_staging_inhibit=True)

@@ -130,7 +130,7 @@ def test_a_cluster_of_its_own(tmp_path: Path) -> None:
 
 def test_an_address_where_no_scheduler_is_fails_at_the_start(tmp_path: Path) -> None:
     executor = DaskExecutor(address="tcp://127.0.0.1:1", client_options={"timeout": 0.5})
-    with pytest.raises(OSError, match="127.0.0.1:1"):
+    with pytest.raises(OSError, match=r"127\.0\.0\.1:1"):
         DataFlowKernel(Config(executors=[executor], run_dir=str(tmp_path), strategy="none"))
 
 

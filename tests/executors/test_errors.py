@@ -15,6 +15,7 @@ from parsl.executors.errors import (
     ExecutorError,
     ExecutorShutDownError,
     InvalidResourceSpecification,
+    MissingResourceSpecification,
     ScalingFailed,
     UnsupportedFeatureError,
 )
@@ -37,6 +38,7 @@ CASES = {
     InvalidResourceSpecification({"b", "a"}, "Try cores."): "Invalid resource specification options: ['a', 'b']. Try "
     "cores.",
     InvalidResourceSpecification({"a"}): "Invalid resource specification options: ['a'].",
+    MissingResourceSpecification({"b", "a"}, "Give both."): "Missing resource specification: a, b. Give both.",
     ScalingFailed(EXECUTOR, "no quota"): "Executor pool could not be scaled: no quota",
     ScalingFailed("label", "no quota"): "Executor label could not be scaled: no quota",
     BadMessage("too short"): "Received an unexpected message: too short",

@@ -30,6 +30,9 @@ _TAIL_BYTES = 2000
 _MARK = "PARSL_BASH_COMMAND"
 _numbers = itertools.count(1)
 
+# How long a launcher of MPI ranks may take to end those on other nodes.
+_LAUNCHER_SECONDS = 5.0
+
 
 def remote_side_bash_executor(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
     """Run the command line that `func` makes of the arguments; on the worker.
@@ -77,10 +80,18 @@ def remote_side_bash_executor(func: Callable[..., Any], /, *args: Any, **kwargs:
         failure.stdout_path, failure.stderr_path = streams.path("stdout"), streams.path("stderr")
         failure.stderr_tail = _tail(failure.stderr_path)
         raise failure
-    missing = [o for o in kwargs.get("outputs") or () if not os.path.exists(os.fspath(o))]
+    missing = [output for output in kwargs.get("outputs") or () if not _is_there(output)]
     if missing:
-        raise MissingOutputs(f"{name} has ended, but not all of its outputs are there", missing)
+        raise MissingOutputs(f"{name} has ended, but not all of its outputs are there.", missing)
     return code
+
+
+def _is_there(output: Any) -> bool:
+    """Tell whether an output is there: a file or a folder, be it empty; a path that ends in / is a folder's."""
+    try:
+        return os.path.exists(os.fspath(output))
+    except (TypeError, ValueError):
+        return True  # no path here: another kind of object, or a remote file whose staging was switched off
 
 
 def _command(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -165,11 +176,28 @@ class _Streams:
 
 
 def _kill(process: subprocess.Popen[bytes], mark: dict[str, str]) -> None:
-    """Kill a command with all it has started: first the session that it leads, then what has left that."""
+    """Kill a command with all it has started: first the session that it leads, then what has left that.
+
+    A launcher of MPI ranks is first told to end, as it alone can end those on other nodes.
+    """
+    if "PARSL_MPI_PREFIX" in os.environ:
+        _tell_launcher(process)
     with contextlib.suppress(ProcessLookupError):  # all of it may have ended by itself
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     kill_marked(mark)
+
+
+def _tell_launcher(process: subprocess.Popen[bytes]) -> None:
+    import psutil
+
+    try:
+        # The shell is gone at once; what it has started may take its time.
+        told = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGTERM)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return  # it has ended by itself
+    psutil.wait_procs(told, timeout=_LAUNCHER_SECONDS)
 
 
 def _tail(path: str | None) -> str | None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from parsl.app.futures import DataFuture
 from parsl.data_provider.file_noop import NoOpFileStaging
 from parsl.data_provider.files import File
+from parsl.data_provider.fsspec import FsspecInTaskStaging
+from parsl.data_provider.ftp import FTPSeparateTaskStaging
+from parsl.data_provider.http import HTTPSeparateTaskStaging
+from parsl.data_provider.transfer import without_password
+from parsl.data_provider.zip import ZipFileStaging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
     from concurrent.futures import Future
     from typing import Protocol
 
     from parsl.data_provider.staging import Staging
+    from parsl.dataflow.futures import AppFuture
 
     class StagingExecutor(Protocol):
         """What staging needs of an executor."""
@@ -22,6 +31,10 @@ if TYPE_CHECKING:
         def storage_access(self) -> Sequence[Staging] | None:
             """The providers to ask, in order; None for `default_staging`."""
 
+        @property
+        def working_dir(self) -> str | None:
+            """The folder for staged files; None for the one in which a task runs."""
+
     class StagingKernel(Protocol):
         """What staging needs of the dataflow kernel."""
 
@@ -29,8 +42,25 @@ if TYPE_CHECKING:
         def executors(self) -> Mapping[str, Any]:
             """The executors by label, each a `StagingExecutor`."""
 
+        def submit(
+            self,
+            func: Callable[..., Any],
+            app_args: Sequence[Any],
+            executors: str | Sequence[str] = "all",
+            cache: bool = False,
+            ignore_for_cache: Sequence[str] | None = None,
+            app_kwargs: dict[str, Any] | None = None,
+        ) -> AppFuture[Any]:
+            """Make a task of a call."""
 
-default_staging: list[Staging] = [NoOpFileStaging()]
+
+default_staging: list[Staging] = [
+    NoOpFileStaging(),
+    FTPSeparateTaskStaging(),
+    HTTPSeparateTaskStaging(),
+    ZipFileStaging(),
+    FsspecInTaskStaging(),
+]
 """The providers that are asked, in this order, for an executor whose `storage_access` is None."""
 
 
@@ -43,6 +73,94 @@ class DataManager:
 
     def __init__(self, dfk: StagingKernel) -> None:
         self.dfk = dfk
+        self._places: dict[str, str] = {}
+        # Who waits for a transfer keeps its future; nothing is kept of those that have ended.
+        self._under_way: WeakValueDictionary[Hashable, AppFuture[Any]] = WeakValueDictionary()
+        self._asking = threading.local()
+        self._closing: list[Callable[[], None]] = []
+
+    # -- what providers ask for ------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        executor: str,
+        after: Future[Any] | None = None,
+        shared_as: Hashable = None,
+    ) -> AppFuture[Any]:
+        """Submit a task that makes a transfer.
+
+        It is a task as any other: it is retried and monitored, and a failure names it. Files among its arguments are
+        passed as they are.
+
+        Args:
+            func: what to call, where the executor's workers can import it.
+            args: positional arguments.
+            executor: the label of the executor that shall run it.
+            after: a future to wait for; its result is one argument more.
+            shared_as: what is transferred. As long as such a transfer is under way, its future is returned, and no
+                second task submitted. None shares nothing.
+
+        Returns:
+            The future of the task.
+        """
+        open_one = None if shared_as is None else self._under_way.get(shared_as)
+        if open_one is not None and not open_one.done():
+            return open_one
+        future = self.dfk.submit(
+            func,
+            args if after is None else (*args, after),
+            executors=[executor],
+            app_kwargs={"_parsl_staging_inhibit": True},
+        )
+        if shared_as is not None:
+            self._under_way[shared_as] = future
+        return future
+
+    def place(self, file: File, executor: str) -> str:
+        """Choose the path for a file where a task of an executor finds it.
+
+        It is the file's name in the `working_dir` of the executor; without one, in the folder in which the task runs.
+        Files of different URLs get different paths: the second of a name goes to a folder of its own.
+
+        Args:
+            file: the file.
+            executor: the label of the executor.
+
+        Raises:
+            ValueError: for a URL that ends in no name of a file.
+        """
+        if file.filename in {"", ".", ".."}:
+            msg = f"{without_password(file.url)} cannot be staged, as it ends in no name of a file"
+            raise ValueError(msg)
+        folder = self.dfk.executors[executor].working_dir or ""
+        path = os.path.join(folder, file.filename)
+        if self._places.setdefault(path, file.url) == file.url:
+            return path
+        import hashlib
+
+        return os.path.join(folder, hashlib.sha256(file.url.encode()).hexdigest()[:16], file.filename)
+
+    def asker(self) -> str:
+        """Name the task whose files this thread is having staged, for messages."""
+        task_id, name = getattr(self._asking, "task", (None, ""))
+        return "a task" if task_id is None else f"task {task_id} ({name})"
+
+    def asking(self, task_id: int, name: str) -> None:
+        """Note which task's files this thread is having staged from now on."""
+        self._asking.task = (task_id, name)
+
+    def when_closed(self, function: Callable[[], None]) -> None:
+        """Have a function called once when the kernel is cleaned up: it ends transfers that are no tasks."""
+        self._closing.append(function)
+
+    def close(self) -> None:
+        """End the transfers that are no tasks. The kernel calls this in its cleanup."""
+        while self._closing:
+            self._closing.pop()()
+
+    # -- what the kernel asks for ----------------------------------------------------------------------------------
 
     def optionally_stage_in(
         self,
@@ -164,7 +282,7 @@ class DataManager:
                 return provider
         asked = ", ".join(type(provider).__name__ for provider in providers) or "it has none"
         msg = (
-            f"Executor {executor!r} has no staging provider for {file.url} of scheme {file.scheme!r} "
+            f"Executor {executor!r} has no staging provider for {without_password(file.url)} of scheme {file.scheme!r} "
             f"({question} was asked of: {asked}). Give the executor one that takes it with storage_access=[...]."
         )
         raise ValueError(msg)

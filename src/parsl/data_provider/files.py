@@ -12,7 +12,7 @@ class File:
     It has one name for all places (`url`) and, where staging has put a copy somewhere, one for the place where the
     app runs (`local_path`). Inside an app `open(file)` opens the right one, and `str(file)` names it on a command line.
 
-    Two files are equal if their URLs are, whether or not they have been staged.
+    Two files are equal if their URLs are the same text, whether or not they have been staged.
 
     Args:
         url: a path (`data.csv`, `/scratch/data.csv`, a `pathlib.Path`), or a URL such as
@@ -70,7 +70,8 @@ class File:
         return self.filepath
 
     def __eq__(self, other: object) -> bool:
-        return self.url == other.url if isinstance(other, File) else NotImplemented
+        # A path object may look like a URL and is none, so the text alone does not tell.
+        return (self.scheme, self.url) == (other.scheme, other.url) if isinstance(other, File) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.url)

@@ -249,7 +249,12 @@ class DataFlowKernel(EntryPoints):
         )
         task.app_fu = AppFuture(task)
         if kwargs or not _PLAIN.issuperset(map(type, app_args)):
-            self._prepare(task, stage=stage)
+            try:
+                self._prepare(task, stage=stage)
+            except BaseException as e:
+                # A transfer of another of its files may wait for this task by now.
+                self.loop.post(self._graph.fail, task, e)
+                raise
         self.tasks[task_id] = task
         if logger.isEnabledFor(logging.DEBUG):
             self._tell_submission(task)
@@ -472,6 +477,7 @@ class DataFlowKernel(EntryPoints):
         if self._admission is not None:
             self._admission.close()
         self.job_status_poller.close()
+        self.data_manager.close()
         self._on_loop(self._fail_open_tasks)
         for executor in self.executors.values():
             try:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from parsl.dataflow.taskrecord import TaskRecord
 
 _STREAMS = ("stdout", "stderr")
+_FILES = (File, DataFuture)
 
 
 class Filing:
@@ -42,6 +43,10 @@ class Filing:
                 fields[f"{key}_given"] = kwargs[key]
                 if isinstance(kwargs[key], File):
                     kwargs[key], fields[f"{key}_given"] = self._out(task, kwargs[key], stage=stage)
+                elif isinstance(kwargs[key], tuple) and kwargs[key] and isinstance(kwargs[key][0], File):
+                    file, *mode = kwargs[key]
+                    copy, fields[f"{key}_given"] = self._out(task, file, stage=stage)
+                    kwargs[key] = (copy, *mode)
         outputs = kwargs.get("outputs")
         if isinstance(outputs, (list, tuple)) and outputs:
             kwargs["outputs"] = copies = list(outputs)
@@ -50,22 +55,23 @@ class Filing:
                     copies[i], future = self._out(task, item, stage=stage)
                     task.app_fu.outputs.append(future)
                 elif isinstance(item, (str, os.PathLike)):
-                    task.app_fu.outputs.append(DataFuture(task.app_fu, File(os.fspath(item)), tid=task.id))
+                    task.app_fu.outputs.append(DataFuture(task.app_fu, File(item), tid=task.id))
 
     def _stage_in(self, task: TaskRecord) -> None:
         """Replace the files that the task reads."""
-        kwargs, label, func = task.kwargs, task.executor, task.func
-        args = list(task.args)
-        for i, value in enumerate(args):
-            args[i], func = self._dm.optionally_stage_in(value, func, label)
+        kwargs = task.kwargs
+        task.args = tuple([self._in(task, v) if isinstance(v, _FILES) else v for v in task.args])
         for key, value in kwargs.items():
             if key == "inputs" and isinstance(value, (list, tuple)):
-                kwargs[key] = inputs = list(value)
-                for i, item in enumerate(inputs):
-                    inputs[i], func = self._dm.optionally_stage_in(item, func, label)
-            elif key != "outputs" and key not in _STREAMS:
-                kwargs[key], func = self._dm.optionally_stage_in(value, func, label)
-        task.args, task.func = tuple(args), func
+                kwargs[key] = [self._in(task, v) if isinstance(v, _FILES) else v for v in value]
+            elif isinstance(value, _FILES) and key != "outputs" and key not in _STREAMS:
+                kwargs[key] = self._in(task, value)
+
+    def _in(self, task: TaskRecord, value: File | DataFuture) -> Any:
+        """Have a file brought to the task; return what the task gets in its place."""
+        self._dm.asking(task.id, task.func_name)
+        staged, task.func = self._dm.optionally_stage_in(value, task.func, task.executor)
+        return staged
 
     def _out(self, task: TaskRecord, file: File, *, stage: bool) -> tuple[File, DataFuture]:
         """Arrange for one produced file; return the task's own copy of it, and the future of the caller's."""
@@ -73,6 +79,7 @@ class Filing:
         copy = file.cleancopy()
         if not stage:
             return copy, DataFuture(app_fu, file, tid=task.id)
+        self._dm.asking(task.id, task.func_name)
         staged = self._dm.stage_out(copy, task.executor, app_fu)
         func: Callable[..., Any] = self._dm.replace_task_stage_out(copy, task.func, task.executor)
         task.func = func

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parsl.executors.high_throughput.executor import HighThroughputExecutor
+    from parsl.executors.high_throughput.mpi_executor import MPIExecutor
     from parsl.executors.threads import ThreadPoolExecutor
 
 _HOMES = {
     "HighThroughputExecutor": "parsl.executors.high_throughput.executor",
+    "MPIExecutor": "parsl.executors.high_throughput.mpi_executor",
     "ThreadPoolExecutor": "parsl.executors.threads",
 }
 
-__all__ = ["HighThroughputExecutor", "ThreadPoolExecutor"]
+__all__ = ["HighThroughputExecutor", "MPIExecutor", "ThreadPoolExecutor"]
 
 
 def __getattr__(name: str) -> Any:

@@ -105,7 +105,7 @@ class DaskExecutor(EngineExecutor, RepresentationMixin):
                 "dashboard_address": None,
                 "resources": dict(self.resources or {}),
             }
-        self._client = Client(self.address, set_as_default=False, **options)
+        self._client = Client(self.address, set_as_default=False, **options)  # type: ignore[no-untyped-call]  # as it is
         self._path = script_path()
         self._errands = SimpleQueue()
         self._courier = threading.Thread(target=self._run_errands, name=f"{self.label}-courier", daemon=True)
@@ -122,7 +122,10 @@ class DaskExecutor(EngineExecutor, RepresentationMixin):
 
     def _run_errands(self) -> None:
         while (errand := self._errands.get()) is not None:
-            errand()
+            try:
+                errand()
+            except Exception:
+                logger.exception("Executor %s could not do what it had to at the Dask cluster", self.label)
 
     # -- calls ---------------------------------------------------------------------------------------------------
 

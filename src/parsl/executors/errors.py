@@ -84,6 +84,18 @@ class InvalidResourceSpecification(ExecutorError):
         return f"Invalid resource specification options: {sorted(self.invalid_keys)}. {self.message}".rstrip()
 
 
+class MissingResourceSpecification(InvalidResourceSpecification):
+    """A call has no `parsl_resource_specification`, and its executor cannot run it without one.
+
+    Args:
+        invalid_keys: the entries that are missing.
+        message: what is needed.
+    """
+
+    def __str__(self) -> str:
+        return f"Missing resource specification: {', '.join(sorted(self.invalid_keys))}. {self.message}".rstrip()
+
+
 class ScalingFailed(ExecutorError):
     """An executor could not be scaled.
 

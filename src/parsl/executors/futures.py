@@ -83,10 +83,10 @@ class FuturesExecutor(EngineExecutor, RepresentationMixin):
     def _send(
         self, number: int, packed: bytes, references: Sequence[Reference], resources: dict[str, Any]
     ) -> Future[bytes]:
-        options = {self.resource_keyword: resources} if self.resource_keyword and resources else {}
+        options: dict[str, Any] = {self.resource_keyword: resources} if self.resource_keyword and resources else {}
         assert self._pool is not None
         try:
-            future = self._pool.submit(run_packed, packed, **options)
+            future: Future[bytes] = self._pool.submit(run_packed, packed, **options)
         except BrokenExecutor as e:
             if isinstance(self.executor, Executor):
                 advice = "give the executor a function that makes the pool, and it is replaced when it breaks"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import os
+from argparse import Namespace
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from parsl.executors.high_throughput.affinity import (
     pinning,
     usable_cores,
     worker_count,
+    workers_of_node,
 )
 
 
@@ -148,3 +150,32 @@ def test_environment_of_a_worker_with_an_accelerator(name):
     environment = accelerator_environment(name)
     assert {environment[k] for k in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")} == {name}
     assert environment["ZE_ENABLE_PCI_ID_DEVICE_ORDER"] == "1"
+
+
+# -- this node ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "most", "expected"),
+    [
+        ({}, math.inf, 6),
+        ({}, 4, 4),
+        ({"max_workers_per_node": 2}, 4, 2),
+        ({"cores_per_worker": 3.0}, math.inf, 2),
+        ({"mem_per_worker": 2.0}, math.inf, 5),
+        ({"available_accelerators": ["a"]}, math.inf, 1),
+    ],
+)
+def test_what_the_batch_system_grants_bounds_the_workers(monkeypatch, changes, most, expected):
+    monkeypatch.setenv("PARSL_CORES", "6")
+    monkeypatch.setenv("PARSL_MEMORY_GB", "10")
+    options = {"max_workers_per_node": math.inf, "cores_per_worker": 1.0, "mem_per_worker": None}
+    assert workers_of_node(Namespace(**{"available_accelerators": [], **options, **changes}), most) == expected
+
+
+def test_without_a_batch_system_the_node_itself_does(monkeypatch):
+    monkeypatch.delenv("PARSL_CORES", raising=False)
+    monkeypatch.delenv("PARSL_MEMORY_GB", raising=False)
+    options = {"cores_per_worker": 1.0, "mem_per_worker": 1e-9, "available_accelerators": []}
+    cores = len(usable_cores())
+    assert workers_of_node(Namespace(max_workers_per_node=math.inf, **options)) == cores

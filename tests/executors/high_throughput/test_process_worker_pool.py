@@ -8,11 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
 
+from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.high_throughput import messages
+from parsl.executors.high_throughput.lease import MARGIN
 from parsl.executors.high_throughput.messages import (
     DONE,
     RAISED,
@@ -35,6 +38,7 @@ from parsl.executors.high_throughput.segments import SegmentStore
 from parsl.executors.high_throughput.streams import LENGTH
 from parsl.serialize import facade
 from parsl.version import VERSION
+from tests.executors.high_throughput.workers import ROOT
 from tests.live import pilot
 
 # -- options -----------------------------------------------------------------------------------------------------------
@@ -97,22 +101,24 @@ class Node:
     Args:
         folder: where logs go.
         options: further options of the manager.
+        environment: further variables of the manager.
     """
 
-    def __init__(self, folder: Any, *options: str) -> None:
+    def __init__(self, folder: Any, *options: str, environment: dict[str, str] | None = None) -> None:
         self.store = SegmentStore()
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.settimeout(pilot.SOON)
         path = f"{self.store.folder}/managers"
         self.listener.bind(path)
         self.listener.listen()
+        environment = {**pilot.script_environment(), **(environment or {})}
         command = [
             *(sys.executable, "-m", "parsl.executors.high_throughput.process_worker_pool", "--logdir", str(folder)),
             *("--block_id", "3", "--uid", "node", "--max_workers_per_node", "1", "--cores_per_worker", "0.1"),
             *("--local-path", path, "--segments", self.store.folder, *options),
         ]
         self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env=pilot.script_environment(), start_new_session=True
+            command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
         )
         self.connection, _ = self.listener.accept()
         self.connection.settimeout(pilot.SOON)
@@ -135,11 +141,15 @@ class Node:
         data = self.codec.encode(message)
         self.connection.sendall(LENGTH.pack(len(data)) + data)
 
+    def give(self, number: int, function: Any, *args: Any, resources: dict[str, Any] | None = None) -> None:
+        """Have a worker make a call."""
+        body, buffers = facade.pack_arguments(args, {})
+        task = Task(number, number, self.store.payload(body, buffers), resources)
+        self.send(Tasks([task], {number: facade.serialize(function)}, []))
+
     def run(self, number: int, function: Any, *args: Any) -> Results:
         """Have a worker make a call, and return the results that come next."""
-        body, buffers = facade.pack_arguments(args, {})
-        task = Task(number, number, self.store.payload(body, buffers))
-        self.send(Tasks([task], {number: facade.serialize(function)}, []))
+        self.give(number, function, *args)
         results: Results = self.receive_a(Results)
         return results
 
@@ -167,8 +177,8 @@ class Node:
 def make(tmp_path):
     nodes = []
 
-    def make(*options: str) -> Node:
-        nodes.append(Node(tmp_path, *options))
+    def make(*options: str, **more: Any) -> Node:
+        nodes.append(Node(tmp_path, *options, **more))
         return nodes[-1]
 
     yield make
@@ -194,8 +204,21 @@ def test_a_manager_presents_itself(make):
     assert (about.python_version, about.parsl_version) == (platform.python_version(), VERSION)
     assert about.protocol == messages.PROTOCOL_VERSION
     assert (about.token, about.pid) == (node.store.token, node.process.pid)
-    assert about.drain_at is not None
+    assert about.seconds_left is None
     assert "cloudpickle" in about.packages
+
+
+def test_a_manager_tells_how_long_its_block_lasts_and_drains_before_it_ends(make, monkeypatch):
+    monkeypatch.setenv("PARSL_BLOCK_ENDS", str(int(time.time()) + 3600))
+    left = make().receive_a(Register).seconds_left
+    assert 3600 - MARGIN - pilot.SOON < left <= 3600 - MARGIN
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 3))
+    node = make()
+    assert 0 <= node.receive_a(Register).seconds_left <= 3
+    node.send(Registered([""], True, node.store.folder))
+    node.receive_a(Draining)
+    node.send(Drained())
+    assert node.end() == (0, "")
 
 
 def test_a_node_runs_calls_and_ends_when_told(node):
@@ -307,15 +330,95 @@ def test_a_draining_manager_ends_when_it_is_let_go(make):
     assert node.end() == (0, "")
 
 
+# -- a block of MPI tasks ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mpi_block(make, tmp_path):
+    """The manager of a block of four nodes, with two workers."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("a\nb\nc\nd\n")
+    options = ["--enable_mpi_mode", "--mpi-launcher=srun", "--max_workers_per_node=2"]
+    node = make(*options, environment={"PBS_NODEFILE": str(hosts)})
+    about = node.receive_a(Register)
+    assert (about.workers, about.capacity) == (2, 2)
+    node.send(Registered([ROOT, ""], True, node.store.folder))
+    return node
+
+
+def test_mpi_tasks_get_nodes_and_the_interchange_hears_how_many_more_would(mpi_block, tmp_path):
+    gate = pilot.Gate(tmp_path / "gate")
+    try:
+        three = {"num_nodes": 3, "ranks_per_node": 2}
+        mpi_block.give(1, pilot.wait_at, gate.path, resources=three)
+        # As before, one more is wanted. It can't start, and yet another is asked for, which may fill the gap.
+        mpi_block.give(2, os.getenv, "PARSL_MPI_PREFIX", resources={"num_nodes": 4, "ranks_per_node": 1})
+        results = mpi_block.receive_a(Results)
+        assert (results.results, results.credit) == ([], 3)
+        gate.let(1)
+        first = mpi_block.receive_a(Results)
+        assert [r.id for r in first.results] == [1]
+        second = first if len(first.results) > 1 else mpi_block.receive_a(Results)
+        assert mpi_block.value(second) == "srun --ntasks 4 --ntasks-per-node 1 --nodes 4 --nodelist a,b,c,d"
+    finally:
+        gate.close()
+
+
+def test_an_mpi_task_that_is_too_large_for_the_block_fails_at_once(mpi_block):
+    mpi_block.give(1, int, resources={"num_nodes": 5, "ranks_per_node": 1})
+    results = mpi_block.receive_a(Results)
+    wrapper, where = mpi_block.value(results)
+    assert isinstance(wrapper.get_exception(), InvalidResourceSpecification)
+    assert "needs 5 nodes, more than the block has (4: a, b, c, d)" in str(wrapper.get_exception())
+    assert "the manager on host" in where
+
+
+def launch_and_die(trap, mark, fifo):
+    """Start what stands for a launcher of ranks, in a session of its own, and leave it behind."""
+    script = f"trap '{trap}' TERM; echo up > {fifo}; sleep 600 & while :; do wait; done"
+    subprocess.Popen(["/bin/bash", "-c", script], start_new_session=True)
+    with open(fifo) as file:
+        file.read()
+    os._exit(4)
+
+
+@pytest.mark.parametrize(
+    ("trap", "seconds"),
+    [("echo told > {mark}; exit", (0, 4)), pytest.param("echo told > {mark}", (4, 15), marks=pytest.mark.slow)],
+    ids=["it ends", "it does not"],
+)
+def test_a_launcher_that_a_lost_worker_leaves_may_end_its_ranks_before_their_nodes_are_free(
+    mpi_block, tmp_path, trap, seconds
+):
+    mark, fifo = tmp_path / "mark", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    everything = {"num_nodes": 4, "ranks_per_node": 1}
+    began = time.monotonic()
+    mpi_block.give(1, launch_and_die, trap.format(mark=mark), str(mark), str(fifo), resources=everything)
+    mpi_block.give(2, os.path.exists, str(mark), resources=everything)
+    lost = next(r for r in iter(lambda: mpi_block.receive_a(Results), None) if r.results)
+    assert [r.status for r in lost.results] == [WORKER_LOST]
+    assert seconds[0] <= time.monotonic() - began < seconds[1]
+    assert mpi_block.value(next(r for r in iter(lambda: mpi_block.receive_a(Results), None) if r.results)) is True
+
+
+def test_there_are_not_more_workers_than_nodes(make, tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text("a\na\n")
+    node = make("--enable_mpi_mode", "--max_workers_per_node=8", environment={"PBS_NODEFILE": str(hosts)})
+    assert node.receive_a(Register).workers == 1
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         (["--cpu-affinity", "list:0:9999"], "9999"),
+        (["--enable_mpi_mode"], "the nodes of this block are not known: none of PBS_NODEFILE"),
         (["-a", "127.0.0.1", "--port", "1", "--address_probe_timeout", "2"], "127.0.0.1: ECONNREFUSED"),
         (["--port", "1", "--address_probe_timeout", "1"], "no addresses were given"),
         (["-a", "127.0.0.1", "--port", "{port}", "--cert_dir", "/no/such/folder"], "/no/such/folder"),
     ],
-    ids=["affinity", "nobody there", "no address", "no keys"],
+    ids=["affinity", "no nodes", "nobody there", "no address", "no keys"],
 )
 def test_a_manager_that_cannot_start_says_why(tmp_path, options, told):
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import traceback
 
+import msgspec
 import pytest
 
 from parsl.app.errors import UnpicklableException
@@ -96,6 +97,53 @@ def test_a_call_is_claimed_before_it_runs(worker, tmp_path):
         assert worker.claim() == number
         file.write("now")
     assert worker.outcome() == "now"
+
+
+# -- variables of one call ---------------------------------------------------------------------------------------------
+
+
+def look(*names):
+    return [os.environ.get(name) for name in names]
+
+
+def packed_variables(**variables):
+    return Payload(msgspec.msgpack.encode(variables))
+
+
+def test_a_call_has_variables_of_its_own_and_the_next_has_not(worker):
+    worker.call(lambda: os.environ.update(KEPT="before", CHANGED="before") or os.environ.pop("NEW", None))
+    worker.outcome()
+    worker.call(look, "KEPT", "CHANGED", "NEW", within=packed_variables(CHANGED="1", NEW="2"))
+    assert worker.outcome() == ["before", "1", "2"]
+    assert worker.run(look, "KEPT", "CHANGED", "NEW") == ["before", "before", None]
+
+
+def test_a_program_of_the_call_finds_them(worker):
+    worker.call(lambda: subprocess.check_output(["printenv", "NEW"], text=True), within=packed_variables(NEW="2"))
+    assert worker.outcome() == "2\n"
+
+
+@pytest.mark.parametrize(
+    "meddle", [lambda: 1 / 0, lambda: os.environ.update(NEW="mine"), lambda: os.environ.pop("NEW")]
+)
+def test_they_go_however_the_call_ends(worker, meddle):
+    worker.call(meddle, within=packed_variables(NEW="2"))
+    worker.store.drop(worker.result().payload)
+    assert worker.run(look, "NEW") == [None]
+
+
+def test_many_variables_lie_in_the_store_until_they_are_read(worker):
+    before = os.listdir(worker.store.folder)
+    long = worker.store.payload(b"", [msgspec.msgpack.encode({"NEW": "x" * 100_000})])
+    assert long.segment is not None
+    worker.call(look, "NEW", within=long)
+    payload = worker.result().payload
+    worker.store.drop(payload)
+    assert os.listdir(worker.store.folder) == before
+    worker.call(look, "NEW", within=long)
+    with pytest.raises(FileNotFoundError):
+        worker.outcome()
+    assert worker.run(look, "NEW") == [None]
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from parsl.executors.high_throughput.messages import (
     Codec,
     FromWorker,
     Payload,
+    PlacedTask,
     Setup,
-    Task,
     WorkerReady,
 )
 from parsl.executors.high_throughput.segments import SegmentStore
@@ -78,18 +78,25 @@ class LiveWorker:
         with open(self.claims_path, "rb") as file:
             return CLAIM.unpack(file.read())[0]
 
-    def give(self, payload, function=0):
+    def give(self, payload, function=0, environment=None):
         """Put a task into the mailbox and return its number."""
         number = next(self._numbers)
-        self.mail.send(self._codec.encode(Task(number, function, payload)))
+        self.mail.send(self._codec.encode(PlacedTask(number, function, payload, environment=environment)))
         return number
 
-    def call(self, function, *args, **kwargs):
-        """Have a function called, as the client and the manager would; return the number of the call."""
+    def call(self, function, *args, within=None, **kwargs):
+        """Have a function called, as the client and the manager would; return the number of the call.
+
+        Args:
+            function: the function.
+            args: its arguments.
+            within: the packed variables of the call, or None.
+            kwargs: its keyword arguments.
+        """
         number = next(self._numbers)
         with open(f"{self.folder}/f{number}", "wb") as file:
             file.write(facade.serialize(function))
-        return self.give(self.store.payload(*facade.pack_arguments(args, kwargs)), number)
+        return self.give(self.store.payload(*facade.pack_arguments(args, kwargs)), number, within)
 
     def result(self):
         """Return the next result as it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from argparse import Namespace
 from collections.abc import Sequence
 
 
@@ -38,6 +39,31 @@ def worker_count(
     if accelerators:
         limits.append(accelerators)
     return max(1, int(min(limits)))
+
+
+def workers_of_node(options: Namespace, most: float = math.inf) -> int:
+    """Return how many workers this node gets.
+
+    What the batch system grants to the job, in PARSL_CORES and PARSL_MEMORY_GB, goes before what the node has.
+
+    Args:
+        options: the manager's command line.
+        most: a bound besides those of the options.
+    """
+    memory = None
+    if options.mem_per_worker:
+        import psutil
+
+        memory = float(os.environ.get("PARSL_MEMORY_GB") or psutil.virtual_memory().available / 2**30)
+    cores = float(os.environ.get("PARSL_CORES") or len(usable_cores()))
+    return worker_count(
+        min(options.max_workers_per_node, most),
+        cores,
+        options.cores_per_worker,
+        memory,
+        options.mem_per_worker,
+        len(options.available_accelerators),
+    )
 
 
 def _parts(whole: float, part: float) -> int:

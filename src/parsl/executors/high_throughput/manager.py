@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pathlib
 import platform
@@ -17,6 +18,8 @@ import msgspec
 
 from parsl.addresses import tcp_url
 from parsl.executors.high_throughput import affinity, messages
+from parsl.executors.high_throughput.graves import Graves
+from parsl.executors.high_throughput.lease import usable_seconds
 from parsl.executors.high_throughput.messages import (
     Drained,
     Draining,
@@ -36,6 +39,7 @@ from parsl.executors.high_throughput.messages import (
     WorkerDone,
     WorkerReady,
 )
+from parsl.executors.high_throughput.mpi_block import block_nodes, make_pool
 from parsl.executors.high_throughput.pool import Pool
 from parsl.executors.high_throughput.probe import probe_addresses
 from parsl.executors.high_throughput.segments import SegmentStore, read_token
@@ -45,7 +49,6 @@ from parsl.executors.high_throughput.worker_processes import (
     WorkerProcess,
     WorkerProcesses,
     cause_of_death,
-    kill_orphans,
 )
 from parsl.loop import Loop
 from parsl.version import VERSION
@@ -73,6 +76,10 @@ class Manager:
         options: the command line, see `parse_arguments`.
         logdir: folder of this manager's logs.
         loop: the loop to run on.
+
+    Raises:
+        OSError: when the store, or a file that tells the block's nodes, cannot be opened.
+        ValueError: when the options do not fit this node, or MPI tasks are to run and the nodes are not known.
     """
 
     def __init__(self, options: Namespace, logdir: str, loop: Loop) -> None:
@@ -87,13 +94,16 @@ class Manager:
         self._codec: messages.Codec[Task] = messages.Codec(Task)
         self._hostname = socket.gethostname()
         self._accelerators: list[str] = options.available_accelerators
-        self._workers_wanted = self._count_workers()
+        # Of a block of MPI tasks, each of which has at least one for itself; none of others.
+        self._nodes = block_nodes(os.environ) if options.enable_mpi_mode else []
+        self._workers_wanted = affinity.workers_of_node(options, len(self._nodes) or math.inf)
         self._cores = affinity.pinning(options.cpu_affinity, self._workers_wanted, affinity.usable_cores())
         self._store = self._join_store()
         prefix = os.path.join(self._store.folder, f"{self.uid}-")
         self._functions = f"{prefix}f"
         slots = range(self._workers_wanted)
-        self.pool = Pool(self, slots, options.prefetch_capacity, self._hostname)
+        self.pool = self._make_pool(slots)
+        self._credit_told = self.pool.credit
         self._processes = WorkerProcesses(self._setup, self._environment, f"{prefix}claims", len(slots), adopts=True)
         self._registered: Registered | None = None
         self._link: Pipe | Stream | None = None
@@ -103,29 +113,21 @@ class Manager:
         self._landed_arguments: dict[int, Payload] = {}
         self._refused: list[Result] = []
         self._failed_starts = 0
+        self._graves = Graves(loop, patient=bool(self._nodes))
         self._heard = time.monotonic()
         self._asked: float | None = None
         self._mailbox_watched = False
         self._drain_told = False
+        # By the clock that nobody sets: for how long this node's block can be used.
+        left = usable_seconds(os.environ, time.time())
+        self._lasts_until = None if left is None else time.monotonic() + left
 
     # -- start ---------------------------------------------------------------------------------------------------
 
-    def _count_workers(self) -> int:
-        options = self._options
-        memory = None
-        if options.mem_per_worker:
-            import psutil
-
-            memory = float(os.environ.get("PARSL_MEMORY_GB") or psutil.virtual_memory().available / 2**30)
-        cores = float(os.environ.get("PARSL_CORES") or len(affinity.usable_cores()))
-        return affinity.worker_count(
-            options.max_workers_per_node,
-            cores,
-            options.cores_per_worker,
-            memory,
-            options.mem_per_worker,
-            len(self._accelerators),
-        )
+    def _make_pool(self, slots: range) -> Pool:
+        if self._nodes:
+            return make_pool(self, slots, self._options, self._hostname, self._nodes, self._store)
+        return Pool(self, slots, self._options.prefetch_capacity, self._hostname)
 
     def _join_store(self) -> SegmentStore:
         folder = self._options.segments
@@ -151,6 +153,12 @@ class Manager:
         self._beat()
         if self._options.drain_period is not None:
             self._loop.call_later(self._options.drain_period, self.drain)
+        left = self._seconds_left()
+        if left is not None:
+            self._loop.call_later(left, self.drain)
+
+    def _seconds_left(self) -> float | None:
+        return None if self._lasts_until is None else max(0.0, self._lasts_until - time.monotonic())
 
     def _connect(self) -> None:
         """Connect through the file system where that works and large buffers can be shared, else over TCP."""
@@ -172,6 +180,8 @@ class Manager:
         self._context = ClientContext(self._options.cert_dir, ipv6=True)
         dealer = self._context.socket(zmq.DEALER)
         dealer.set_hwm(0)
+        # When the interchange cannot be reached, thousands of managers do not try ten times a second each.
+        dealer.reconnect_ivl_max = 5000
         dealer.setsockopt(zmq.IDENTITY, self.uid.encode())
         dealer.connect(tcp_url(address, self._options.port))
         self._link = Pipe(self._loop, dealer, self._on_interchange)
@@ -180,7 +190,6 @@ class Manager:
         self.end("the interchange has closed the connection", 0 if self._registered else 1, tell=False)
 
     def _register(self) -> None:
-        drain = self._options.drain_period
         self._send(
             Register(
                 uid=self.uid,
@@ -194,7 +203,7 @@ class Manager:
                 segments=self._store.folder,
                 token=self._store.token,
                 pid=os.getpid(),
-                drain_at=None if drain is None else time.time() + drain,
+                seconds_left=self._seconds_left(),
                 packages=installed_packages(),
             )
         )
@@ -308,12 +317,16 @@ class Manager:
         if self._refused:
             results += self._refused
             self._refused = []
-        if not results:
+        if not results and not self.pool.tells_credit:
             return
+        credit = self.pool.credit
+        if not results and credit == self._credit_told:
+            return
+        self._credit_told = credit
         frames: list[Any] = [b""]
         if self._registered is not None and not self._registered.shares_segments:
             results = [self._shipped(r, frames) for r in results]
-        self._send(Results(results, self.pool.credit), frames)
+        self._send(Results(results, credit), frames)
 
     def _shipped(self, result: Result, frames: list[Any]) -> Result:
         """Turn the segment of a result into a frame, and forget what the call had in this node's store."""
@@ -357,6 +370,10 @@ class Manager:
         for worker in list(self._processes.by_slot.values()):
             worker.stream.drain()
         return claims
+
+    def refuse(self, task_id: int, error: Exception) -> None:
+        """Have a task end with an error, without having run."""
+        self._refused.append(raised(task_id, error, f"the manager on host {self._hostname}"))
 
     def start_worker(self, slot: int) -> None:
         """Start a worker process for a slot."""
@@ -418,6 +435,7 @@ class Manager:
         """Handle the deaths of workers; called when a child of this process has ended."""
         for worker in self._processes.dead():
             self._bury(worker)
+        self._graves.look()
 
     def _bury(self, worker: WorkerProcess) -> None:
         # What it said before it died still counts.
@@ -430,9 +448,12 @@ class Manager:
             if self._failed_starts >= _MAX_FAILED_STARTS:
                 self.end(f"workers do not start: {cause}; see the standard error of the block", 1)
         environment = self._environment(worker.slot)
-        kill_orphans({n: environment[n] for n in ("PARSL_WORKER_POOL_ID", "PARSL_WORKER_RANK")})
+        marks = {n: environment[n] for n in ("PARSL_WORKER_POOL_ID", "PARSL_WORKER_RANK")}
         where = where_is(self._hostname, environment, worker.process.pid)
-        if self.pool.worker_gone(worker.slot, self._processes.claim(worker.slot), cause, where):
+        self._graves.dig(worker.slot, marks, lambda: self._worker_gone(worker.slot, cause, where))
+
+    def _worker_gone(self, slot: int, cause: str, where: str) -> None:
+        if self.pool.worker_gone(slot, self._processes.claim(slot), cause, where):
             self._loop.call_later(_CLAIM_SECONDS, self.pool.settle_suspects)
 
     def close(self) -> None:

@@ -56,6 +56,9 @@ class Pool:
         hostname: the node's name, for errors.
     """
 
+    tells_credit = False
+    """Whether a change of credit is to be told to the interchange without a result to go with it."""
+
     def __init__(self, hands: Hands, slots: Iterable[int], prefetch: int, hostname: str) -> None:
         self._hands = hands
         self._slots = set(slots)
@@ -182,9 +185,13 @@ class Pool:
         del self._tasks[task_id]
         self._results.append(lost(task_id, WORKER_LOST, loss))
 
+    def _unassigned(self) -> set[int]:
+        """Return the tasks that have not been put into the mailbox."""
+        return {t.id for t in self._backlog}
+
     def _unaccounted(self) -> list[int]:
         """Return the tasks that may have been lost unclaimed: neither here, nor in the mailbox, nor claimed."""
-        here = {t.id for t in self._backlog} | set(self._hands.claims().values())
+        here = self._unassigned() | set(self._hands.claims().values())
         # Claims are of the tasks that workers took last, and these may have ended.
         if here.issuperset(self._tasks):
             return []

@@ -15,6 +15,7 @@ import socket
 import sys
 import uuid
 
+from parsl.executors.high_throughput.file_limit import MANAGER_FILES, raise_file_limit
 from parsl.executors.high_throughput.manager import Manager
 from parsl.executors.high_throughput.worker_processes import adopt_orphans
 from parsl.loop import Loop
@@ -63,6 +64,13 @@ def _none_or_text(text: str) -> str | None:
     return None if text == "None" else text
 
 
+def _could_not_start(error: Exception) -> int:
+    """Say why, where it reaches the executor, and return the exit code."""
+    logger.error("Could not start: %s", error)
+    print(f"parsl manager on {socket.gethostname()} could not start: {error}", file=sys.stderr, flush=True)
+    return 1
+
+
 def main() -> None:
     """Run a manager with the options of the command line."""
     options = parse_arguments()
@@ -72,17 +80,19 @@ def main() -> None:
 
     set_file_logger(os.path.join(logdir, "manager.log"), level=logging.DEBUG if options.debug else logging.INFO)
     loop = Loop("manager")
+    raise_file_limit(MANAGER_FILES)
     adopt_orphans()
-    manager = Manager(options, logdir, loop)
+    try:
+        manager = Manager(options, logdir, loop)
+    except (OSError, ValueError) as e:
+        sys.exit(_could_not_start(e))
     signal.signal(signal.SIGCHLD, lambda *_: loop.post(manager.reap))
     signal.signal(signal.SIGTERM, lambda *_: loop.post(manager.end, "SIGTERM", 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         manager.start()
     except OSError as e:
-        logger.error("Could not start: %s", e)  # noqa: TRY400 - the text says it all
-        print(f"parsl manager on {socket.gethostname()} could not start: {e}", file=sys.stderr, flush=True)
-        manager.exit_code = 1
+        manager.exit_code = _could_not_start(e)
     else:
         loop.run()
     manager.close()

@@ -19,6 +19,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from parsl.executors.high_throughput import messages
 from parsl.executors.high_throughput.messages import (
     DONE,
@@ -26,6 +28,7 @@ from parsl.executors.high_throughput.messages import (
     Codec,
     FromWorker,
     Payload,
+    PlacedTask,
     Result,
     Setup,
     Task,
@@ -82,7 +85,7 @@ class Worker:
     def __init__(self, mailbox: socket.socket, answers: socket.socket) -> None:
         self._mailbox = mailbox
         self._answers = answers
-        self._codec: Codec[FromWorker] = messages.Codec(Task)
+        self._codec: Codec[FromWorker] = messages.Codec(PlacedTask)
         self._setup_codec: Codec[Setup] = messages.Codec(Setup)
 
     def run(self) -> None:
@@ -110,7 +113,7 @@ class Worker:
             claim(claims, at, task.id)
             if debug:
                 logger.debug("Call %d begins", task.id)
-            result = self._serve(task)
+            result = self._serve(task) if task.environment is None else self._serve_within(task, task.environment)
             if debug:
                 logger.debug("Call %d has ended after %g s, status %d", task.id, result.seconds, result.status)
             self._send(WorkerDone(result))
@@ -140,6 +143,24 @@ class Worker:
             return function, args, kwargs
         args, kwargs = facade.unpack(body, buffers)
         return self._functions[task.function], args, kwargs
+
+    def _serve_within(self, task: Task, environment: Payload) -> Result:
+        """Make a call with variables of its own: the next call finds them as they were before."""
+        try:
+            body, buffers = self._store.open(environment)
+            self._store.drop(environment)
+        except OSError as e:
+            return raised(task.id, e, where_am_i())
+        variables = msgspec.msgpack.decode(buffers[0] if buffers else body, type=dict[str, str])
+        before = dict(os.environ)
+        os.environ.update(variables)
+        try:
+            return self._serve(task)
+        finally:
+            for name in variables:
+                os.environ.pop(name, None)
+                if name in before:
+                    os.environ[name] = before[name]
 
     def _send(self, message: FromWorker) -> None:
         data = self._codec.encode(message)

@@ -221,24 +221,26 @@ def collect_adopted(own: set[int]) -> None:
         os.waitpid(found.si_pid, 0)
 
 
-def kill_orphans(environment: Mapping[str, str]) -> None:
-    """Kill what a worker that is gone has left behind: its task may be run again, and must not run twice at once.
+def orphans(environment: Mapping[str, str]) -> list[psutil.Process]:
+    """Return what a worker that is gone has left behind: its task may be run again, and must not run twice at once.
 
     Args:
         environment: variables that tell the worker's processes from others.
     """
     import psutil
 
+    found: list[psutil.Process] = []
     try:
         children = psutil.Process().children()
     except OSError as e:
         logger.warning("What a worker may have left behind cannot be looked for: %s", e)
-        return
+        return found
     for process in marked(children, environment):
         try:
-            kill_processes([process, *process.children(recursive=True)])
+            found += [process, *process.children(recursive=True)]
         except psutil.NoSuchProcess:
             logger.debug("process %d has ended by itself", process.pid)
+    return found
 
 
 def cause_of_death(returncode: int) -> str:
