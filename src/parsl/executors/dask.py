@@ -102,7 +102,7 @@ class DaskExecutor(EngineExecutor, RepresentationMixin):
             options |= {
                 "n_workers": self.n_workers,
                 "threads_per_worker": self.threads_per_worker,
-                "dashboard_address": None,
+                "dashboard_address": "127.0.0.1:0",
                 "resources": dict(self.resources or {}),
             }
         self._client = Client(self.address, set_as_default=False, **options)  # type: ignore[no-untyped-call]  # as it is
@@ -199,9 +199,7 @@ class DaskExecutor(EngineExecutor, RepresentationMixin):
 
     def _revoke(self, number: int, handle: Any, answer: Callable[[bool], object]) -> None:
         def revoke() -> None:
-            # The scheduler does not say whether a task runs; the workers do.
-            running = {key for keys in self._client.call_stack(keys=[handle.key]).values() for key in keys}
-            if number not in self._open or handle.key in running or handle.done():
+            if number not in self._open or handle.done() or self._runs(handle.key):
                 answer(False)
             else:
                 self._client.cancel([handle], force=True)
@@ -210,7 +208,20 @@ class DaskExecutor(EngineExecutor, RepresentationMixin):
         if handle is None:
             answer(False)
         else:
-            self._errands.put(revoke)
+            self._errands.put(lambda: self._answering(revoke, answer))
+
+    def _runs(self, key: str) -> bool:
+        """Tell whether a worker has begun a task: then the cluster would drop its result and still do the work."""
+        assigned = any(key in keys for keys in self._client.processing().values())
+        return assigned and any(key in stacks for stacks in self._client.call_stack(keys=[key]).values())
+
+    @staticmethod
+    def _answering(errand: Callable[[], object], answer: Callable[[bool], object]) -> None:
+        try:
+            errand()
+        except Exception:
+            answer(False)
+            raise
 
     # -- results -------------------------------------------------------------------------------------------------
 
