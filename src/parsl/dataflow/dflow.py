@@ -8,6 +8,7 @@ import functools
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,6 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering):
     Attributes:
         tasks: the records of tasks that have not ended (of all tasks without `garbage_collect`), by number.
         executors: the executors by label; `_parsl_internal` runs join apps and lifted futures.
-        task_state_counts: how many tasks are in each state.
         run_dir: this run's own folder.
         run_id: a unique name of this run.
     """
@@ -75,10 +75,11 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering):
         self._end_logging = initialize_logging(config.initialize_logging, self.run_dir, "parsl")
         logger.info("Run %s in %s with %r", self.run_id, self.run_dir, config)
         self.tasks: dict[int, TaskRecord] = {}
-        self.task_state_counts: dict[States, int] = dict.fromkeys(States, 0)
+        self._counts: dict[States, int] = dict.fromkeys(States, 0)
         self.executors: dict[str, ParslExecutor] = {}
         self.memoizer = config.made_memoizer()
         self._running: dict[str, TaskRecord] = {}
+        self._answered: deque[TaskRecord] = deque()
         self.monitoring = config.monitoring
         self._usage_tracker: UsageTracker | None = None
         self.data_manager = DataManager(self)
@@ -94,6 +95,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering):
         self.loop = Loop()
         self._helper = Helper()
         self._graph = TaskGraph(self, self.dependency_resolver, config.retries, config.retry_handler, joining)
+        self.loop.at_pass_end(self._count_answered)
         self.loop.start()
         self.job_status_poller = JobStatusPoller(
             strategy=config.strategy,
@@ -123,6 +125,13 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering):
     def task_count(self) -> int:
         """How many calls there have been."""
         return self._ids.count
+
+    @property
+    def task_state_counts(self) -> dict[States, int]:
+        """How many tasks are in each state."""
+        if self._answered:
+            self._on_loop(self._count_answered)
+        return self._counts
 
     @property
     def config(self) -> Config:
@@ -253,7 +262,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering):
 
     def moved(self, task: TaskRecord, old: States) -> None:
         """Take note of a change of state."""
-        counts = self.task_state_counts
+        counts = self._counts
         if old is not States.unsched:
             counts[old] -= 1
         counts[task.status] += 1

@@ -67,7 +67,8 @@ def id_for_memo_pickle(obj: Any, output_ref: bool = False) -> bytes:
 
 
 @id_for_memo.register(bool)
-def _id_of_bool(obj: bool, output_ref: bool = False) -> bytes:
+def id_for_memo_bool(obj: bool, output_ref: bool = False) -> bytes:
+    """Return the identity of a truth value, which is not that of the number it equals."""
     del output_ref
     return b"True" if obj else b"False"
 

@@ -9,7 +9,7 @@ from hashlib import md5
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from parsl.dataflow.memo_ids import id_for_memo
+from parsl.dataflow.memo_ids import id_for_memo, id_for_memo_bool, id_for_memo_pickle
 
 if TYPE_CHECKING:
     from parsl.dataflow.taskrecord import TaskRecord
@@ -19,7 +19,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 # `ascii` tells such values apart and is the same everywhere; it takes a tenth of the time of dispatching on each.
 _PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
 _REGISTRY = id_for_memo.registry
-_AS_DELIVERED = tuple(map(_REGISTRY.get, _PLAIN))
 
 
 def memo_version(tag: str) -> Callable[[F], F]:
@@ -103,11 +102,9 @@ class Keys:
         except (KeyError, TypeError):
             names = _parameters(function)
             _keep(self._names, function, names)
-        return tuple([None if name in ignored else a for a, name in zip(args, _padded(names, args), strict=False)]), left
-
-
-def _padded(names: tuple[str, ...], args: tuple[Any, ...]) -> tuple[str, ...]:
-    return names if len(names) >= len(args) else names + ("",) * (len(args) - len(names))
+        # Behind the names there may be more arguments, of *args.
+        named = zip(args, (*names, *[""] * len(args)), strict=False)
+        return tuple([None if name in ignored else value for value, name in named]), left
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -138,8 +135,8 @@ def _innermost(function: Any) -> Any:
 
 
 def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    if _is_plain(args, kwargs):
-        return ascii((args, sorted(kwargs.items()))).encode()
+    if _PLAIN.issuperset(map(type, args)) and _PLAIN.issuperset(map(type, kwargs.values())) and _as_delivered():
+        return ascii((args, sorted(kwargs.items())) if kwargs else args).encode()
     if "outputs" in kwargs:
         kwargs = dict(kwargs)
         outputs = id_for_memo(kwargs.pop("outputs"), output_ref=True)
@@ -149,10 +146,13 @@ def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     return b"".join([b"%d:%b" % (len(part), part) for part in parts])
 
 
-def _is_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Tell whether all arguments are of types that `ascii` tells apart, and nobody has registered another way."""
+def _as_delivered() -> bool:
+    """Tell whether nobody has registered another way to tell values of the plain types apart."""
     return (
-        _PLAIN.issuperset(map(type, args))
-        and (not kwargs or _PLAIN.issuperset(map(type, kwargs.values())))
-        and tuple(map(_REGISTRY.get, _PLAIN)) == _AS_DELIVERED
+        _REGISTRY[str] is id_for_memo_pickle
+        and _REGISTRY[int] is id_for_memo_pickle
+        and _REGISTRY[float] is id_for_memo_pickle
+        and _REGISTRY[bytes] is id_for_memo_pickle
+        and _REGISTRY[bool] is id_for_memo_bool
+        and _REGISTRY[type(None)] is id_for_memo_pickle
     )

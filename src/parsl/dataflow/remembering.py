@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from parsl.loop import Loop
 
 # A call with one of these has futures of files, which others may wait for before the call itself is known to be done.
-_WITH_FILES = ("outputs", "stdout", "stderr")
+_WITH_FILES = frozenset({"outputs", "stdout", "stderr"})
+
+# So many calls that were answered at once may be counted later.
+_MOST_ANSWERED = 1000
 
 
 class Remembering:
@@ -36,12 +40,13 @@ class Remembering:
     tasks: dict[int, TaskRecord]
     _config: Config
     _graph: TaskGraph
+    _answered: deque[TaskRecord]
     _running: dict[str, TaskRecord]
     when_done: Callable[[Future[Any], TaskRecord], None]
 
     def _recall_early(self, task: TaskRecord) -> Outcome | None:
         """Return what is remembered of a call that waits for nothing; on the thread of the caller."""
-        if task.depends or any(name in task.kwargs for name in _WITH_FILES):
+        if task.depends or not _WITH_FILES.isdisjoint(task.kwargs):
             return None
         return self.memoizer.recall_early(task)
 
@@ -53,8 +58,16 @@ class Remembering:
         else:
             self.tasks[task.id] = task
         task.app_fu.settle(outcome)
-        self.loop.post(self._graph.recalled, task)
+        # To wake the loop for each would take longer than all the rest.
+        self._answered.append(task)
+        if len(self._answered) > _MOST_ANSWERED:
+            self.loop.post(self._count_answered)
         return task.app_fu
+
+    def _count_answered(self) -> None:
+        """Have the graph take note of the calls that were answered at once; on the loop."""
+        while self._answered:
+            self._graph.recalled(self._answered.popleft())
 
     def _recall(self, task: TaskRecord) -> bool:
         """End a task with what is remembered of an equal one, or have it wait for that one; False if it has to run."""
