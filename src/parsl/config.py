@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from parsl.dataflow.dependency_resolvers import DependencyResolver
-from parsl.dataflow.memoization import BasicMemoizer, Memoizer
+from parsl.dataflow.memoization import BasicMemoizer, Memoizer, period_in_seconds
 from parsl.dataflow.taskrecord import TaskRecord
 from parsl.errors import ConfigurationError
 from parsl.executors.base import ParslExecutor
@@ -140,8 +140,6 @@ class Config(RepresentationMixin, UsageInformation):
             raise ConfigurationError(msg)
 
     def _check_values(self) -> None:
-        from parsl.utils import wtime_to_minutes
-
         for name, least in {
             "internal_tasks_max_threads": 1,
             "retries": 0,
@@ -159,11 +157,7 @@ class Config(RepresentationMixin, UsageInformation):
                 mode = self.checkpoint_mode
                 msg = f"Config: 'checkpoint_period' needs checkpoint_mode='periodic', but that is {mode!r}"
                 raise ConfigurationError(msg)
-            try:
-                wtime_to_minutes(self.checkpoint_period)
-            except ValueError as e:
-                msg = f"Config: parameter 'checkpoint_period' is not of the form 'HH:MM:SS': {self.checkpoint_period!r}"
-                raise ConfigurationError(msg) from e
+            period_in_seconds(self.checkpoint_period)
 
     def validate_usage_tracking(self, level: int) -> None:
         """Raise ConfigurationError unless `level` is a usage tracking level (0 to 3, or a truth value)."""

@@ -361,7 +361,8 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering):
                     executor.shutdown()
             except Exception:
                 logger.exception("Executor %s did not shut down cleanly", executor.label)
-        # Last, so that whatever came while the executors ended is saved as well.
+        # What came while the executors ended is saved as well.
+        self._on_loop(self._count_answered)
         self.memoizer.close()
         self.log_task_states()
         if self._usage_tracker is not None:

@@ -100,8 +100,12 @@ class TaskGraph:
 
     def attempt_done(self, task: TaskRecord, outcome: Outcome) -> None:
         """The attempt that `launch` started has ended."""
-        if task.status in FINAL_STATES or task.status in _WAITING or task.checkpoint:
-            return  # it was made to fail meanwhile, or the executor tells the same end twice
+        if task.checkpoint or task.status in _WAITING:
+            return  # the executor tells the same end twice
+        if task.status in FINAL_STATES:
+            if task.memoize and isinstance(outcome, Value) and not task.join:
+                self._end_well(task, outcome)  # it was made to fail meanwhile, but this result may serve another call
+            return
         if isinstance(outcome, Error):
             self._attempt_failed(task, outcome.exception)
         elif task.join:
@@ -299,9 +303,9 @@ class TaskGraph:
                 if not self._effects.save(task, outcome):
                     return
             except Exception as e:  # noqa: BLE001 - a user's memoizer may raise anything; it is the task's failure
-                self._finish(task, States.failed, Error(e))
+                self.fail(task, e)
                 return
-        self._finish(task, States.exec_done, outcome)
+        self.saved(task, outcome)
 
     def _finish(self, task: TaskRecord, state: States, outcome: Outcome) -> None:
         self._move(task, state)

@@ -24,7 +24,7 @@ from parsl.dataflow.memo_keys import Keys, memo_version
 from parsl.dataflow.taskrecord import Error, Outcome, TaskRecord, Value
 from parsl.errors import ConfigurationError
 from parsl.representation import RepresentationMixin
-from parsl.utils import get_all_checkpoints, wtime_to_minutes
+from parsl.utils import get_all_checkpoints
 from parsl.validation import check_types
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _USUAL_PERIOD = "00:30:00"
+_PARTS_OF_A_TIME = 3
 
 _by_name = Keys()
 
@@ -202,6 +203,7 @@ class BasicMemoizer(Memoizer, RepresentationMixin):
         self.version = version
         if checkpoint_mode == "periodic" and checkpoint_period is None:
             self.checkpoint_period = _USUAL_PERIOD
+        self._seconds: float | None = None
         self._check_period()
         self._keys = Keys(code=key == "code", version=version)
         # A class that asks or refuses in its own way is asked on the loop.
@@ -218,11 +220,7 @@ class BasicMemoizer(Memoizer, RepresentationMixin):
         if self.checkpoint_mode != "periodic":
             msg = f"'checkpoint_period' needs checkpoint_mode='periodic', but that is {self.checkpoint_mode!r}"
             raise ConfigurationError(msg)
-        try:
-            self._minutes = wtime_to_minutes(self.checkpoint_period)
-        except ValueError as e:
-            msg = f"parameter 'checkpoint_period' is not of the form 'HH:MM:SS': {self.checkpoint_period!r}"
-            raise ConfigurationError(msg) from e
+        self._seconds = period_in_seconds(self.checkpoint_period)
 
     def start(self, *, run_dir: str, config_run_dir: str) -> None:
         """Open the checkpoints of earlier runs.
@@ -238,7 +236,7 @@ class BasicMemoizer(Memoizer, RepresentationMixin):
         if len(self._known):
             logger.info("%d results of earlier runs can be used again", len(self._known))
         if self.checkpoint_mode is not None:
-            seconds = self._minutes * 60 if self.checkpoint_mode == "periodic" else None
+            seconds = self._seconds if self.checkpoint_mode == "periodic" else None
             self._saver = Saver(run_dir, at_once=self.checkpoint_mode == "task_exit", period=seconds)
 
     def load_checkpoints(self, checkpointDirs: Sequence[str] | None) -> Checkpoints:  # noqa: N803 - the contract
@@ -385,6 +383,22 @@ class BasicMemoizer(Memoizer, RepresentationMixin):
         if self._saver is not None:
             self._saver.close(write=self.checkpoint_mode in {"periodic", "dfk_exit"})
         self._known.close()
+
+
+def period_in_seconds(period: str) -> float:
+    """Read a time between two saves, given as 'HH:MM:SS'.
+
+    Raises:
+        ConfigurationError: when it is of another form, or no time at all.
+    """
+    parts = period.split(":")
+    if len(parts) == _PARTS_OF_A_TIME and all(part.isascii() and part.isdigit() for part in parts):
+        hours, minutes, seconds = map(int, parts)
+        total = hours * 3600 + minutes * 60 + seconds
+        if total:
+            return total
+    msg = f"parameter 'checkpoint_period' is not a time of the form 'HH:MM:SS': {period!r}"
+    raise ConfigurationError(msg)
 
 
 def _with_records(folders: Sequence[str]) -> list[str]:
