@@ -85,7 +85,7 @@ class Memoizer(metaclass=ABCMeta):
         del dfk, memoize, checkpoint
 
     @abstractmethod
-    def start(self, *, run_dir: str, config_run_dir: str) -> None:
+    def start(self, run_dir: str, config_run_dir: str) -> None:
         """Begin a run, before any task.
 
         Args:
@@ -222,7 +222,7 @@ class BasicMemoizer(Memoizer, RepresentationMixin):
             raise ConfigurationError(msg)
         self._seconds = period_in_seconds(self.checkpoint_period)
 
-    def start(self, *, run_dir: str, config_run_dir: str) -> None:
+    def start(self, run_dir: str, config_run_dir: str) -> None:
         """Open the checkpoints of earlier runs.
 
         Raises:
