@@ -303,7 +303,8 @@ def main() -> None:
             parsing = sum(module.seconds for package in packages.result() for module in package.modules)
             print(summary(options, kernel, progress.seconds(), parsing))
     except KeyboardInterrupt:
-        print(f"\nInterrupted; what there is so far is in {options.out}, and --resume goes on from there", file=sys.stderr)
+        text = f"Interrupted; what there is so far is in {options.out}, and --resume goes on from there"
+        print(f"\n{text}", file=sys.stderr)
         sys.exit(130)
 
 

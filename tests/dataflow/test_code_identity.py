@@ -63,7 +63,9 @@ SAME = {
     "blank lines": "\n\n\n" + BASE.replace("\n    for i", "\n\n\n    for i"),
     "a docstring": BASE.replace("m=7):\n", 'm=7):\n    """Say what it does."""\n'),
     "a helper's docstring": BASE.replace("def deep(x):\n", 'def deep(x):\n    """Say."""\n'),
-    "line breaks": BASE.replace("helper(x) + LIMIT + n + m", "(\n        helper(x)\n        + LIMIT\n        + n\n        + m\n    )"),
+    "line breaks": BASE.replace(
+        "helper(x) + LIMIT + n + m", "(\n    helper(x)\n    + LIMIT\n  + n\n        + m\n    )"
+    ),
     "quotes": BASE.replace('"text"', "'text'"),
     "spaces": BASE.replace("n=5, *, m=7", "n = 5,*,m = 7"),
     "an unused function": BASE + "\ndef unused(): return 5\n",
@@ -86,7 +88,7 @@ OTHER = {
     "a function of a library": BASE.replace("math.sin", "math.cos"),
     "the exception that is caught": BASE.replace("ValueError", "KeyError"),
     "how far a try reaches": BASE.replace(
-        '    try:\n        y = helper(x) + LIMIT + n + m\n    except', '    y = LIMIT\n    try:\n        y = helper(x) + y + n + m\n    except'
+        "    try:\n        y = helper(x) + LIMIT", "    y = LIMIT\n    try:\n        y = helper(x) + y"
     ),
     "where a jump goes": BASE.replace("            break\n", "            continue\n"),
     "a parameter's name": BASE.replace("m=7", "k=7").replace("+ m", "+ k"),
@@ -222,5 +224,8 @@ def test_it_is_the_same_in_another_process(tmp_path: Path) -> None:
 
 
 def test_objects_of_unknown_kinds_count_by_their_class() -> None:
-    source = "import threading\nclass Mine:\n    def get(self): return {}\nLOCK = threading.Lock()\nMINE = Mine()\ndef app():\n    with LOCK:\n        return MINE.get()\n"
+    source = (
+        "import threading\nclass Mine:\n    def get(self): return {}\n"
+        "LOCK = threading.Lock()\nMINE = Mine()\ndef app():\n    with LOCK:\n        return MINE.get()\n"
+    )
     assert identity(source.format(1)) == identity(source.format(1)) != identity(source.format(2))

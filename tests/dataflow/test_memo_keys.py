@@ -34,9 +34,9 @@ def test_a_key_is_32_hexadecimal_digits_and_the_same_in_every_run() -> None:
 
 def test_different_calls_have_different_keys() -> None:
     calls = [
-        key(), key(1), key(1.0), key(True), key("1"), key(b"1"), key(None), key(1, 1), key((1, 1)), key([1, 1]), key([1], 1),
-        key(y=1), key(1, y=1), key(z=1), key(y=[1]), key(outputs=[1]), key(1, func=other), key([1], func=other),
-        key("'1'"), key("1, 'y'"),
+        key(), key(1), key(1.0), key(True), key("1"), key(b"1"), key(None), key(1, 1), key((1, 1)), key([1, 1]),
+        key([1], 1), key(y=1), key(1, y=1), key(z=1), key(y=[1]), key(outputs=[1]), key(1, func=other),
+        key([1], func=other), key("'1'"), key("1, 'y'"),
     ]  # fmt: skip
     assert len(set(calls)) == len(calls)
 

@@ -90,7 +90,7 @@ def test_an_equal_call_does_not_run_again(tmp_path: Path) -> None:
 
 
 def test_without_cache_it_does(tmp_path: Path) -> None:
-    app = python_app(lambda x: runs.append(x))
+    app = python_app(runs.append)
     with loaded(tmp_path):
         for _ in range(2):
             app(1).result(timeout=SOON)
@@ -441,7 +441,7 @@ def test_wrong_checkpoints_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["task_exit", "dfk_exit"])
 def test_a_result_that_cannot_be_saved_is_told_and_good(tmp_path: Path, mode: Any) -> None:
     with loaded(tmp_path, memoizer=BasicMemoizer(checkpoint_mode=mode)):
-        app = python_app(lambda x: (lambda: x), cache=True)
+        app = python_app(lambda x: lambda: x, cache=True)
         assert app(1).result(timeout=SOON)() == 1
         assert twice(1).result(timeout=SOON) == [2]
     assert results(tmp_path / "000") == [[2]]
@@ -491,7 +491,7 @@ def edited(text: str) -> Callable[..., Any]:
 
 @pytest.mark.parametrize(("key", "expected"), [("name", [2, 2, 2]), ("code", [2, 2, 3])])
 def test_an_edited_app_runs_again_when_code_counts(tmp_path: Path, key: Any, expected: list[int]) -> None:
-    texts = ["def app(x): return helper(x)\ndef helper(x): return x + {}".format(n) for n in (1, 1, 2)]
+    texts = [f"def app(x): return helper(x)\ndef helper(x): return x + {n}" for n in (1, 1, 2)]
     found = []
     for text in texts:
         with loaded(tmp_path, memoizer=BasicMemoizer(checkpoint_mode="task_exit", key=key)):

@@ -170,7 +170,7 @@ class Saver:
                 self._writer.append(entries)
         except OSError:
             # Their tasks have ended well all the same, and a later run can compute them again.
-            logger.exception("%d results could not be saved in %s; they are good in this run", len(entries), self.folder)
+            logger.exception("%d results could not be saved in %s, and are good in this run", len(entries), self.folder)
             return 0
         return len(entries)
 

@@ -79,7 +79,7 @@ class CheckpointReader:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.path = os.path.join(os.fspath(folder), RECORDS)
         try:
-            self._file = open(self.path, "rb")
+            self._file = open(self.path, "rb")  # noqa: SIM115 - closed by `close`
         except OSError as e:
             msg = f"There is no checkpoint in {os.fspath(folder)!r}: {e.strerror or e} ({RECORDS})"
             raise BadCheckpoint(msg) from e
@@ -275,10 +275,10 @@ class CheckpointWriter:
 
     def _open(self) -> tuple[IO[bytes], IO[bytes]]:
         os.makedirs(self.folder, exist_ok=True)
-        records = open(os.path.join(self.folder, RECORDS), "ab", buffering=0)
+        records = open(os.path.join(self.folder, RECORDS), "ab", buffering=0)  # noqa: SIM115 - closed by `close`
         try:
             # To be read as well: its last row tells whether all is well.
-            index = open(os.path.join(self.folder, INDEX), "a+b", buffering=0)
+            index = open(os.path.join(self.folder, INDEX), "a+b", buffering=0)  # noqa: SIM115 - closed by `close`
         except BaseException:
             records.close()
             raise
@@ -393,7 +393,7 @@ class Checkpoints(Mapping[str, "Future[Any]"]):
         if packed is None:
             return None
         try:
-            record: dict[str, Any] = pickle.loads(packed)
+            record: dict[str, Any] = pickle.loads(packed)  # noqa: S301 - what a run of the same user has written
         except Exception as e:  # noqa: BLE001 - a class may be gone, or raise anything
             logger.warning("The saved result of hash %s cannot be used (%s: %s)", hashsum, type(e).__name__, e)
             return None

@@ -194,7 +194,10 @@ def _functions_of(obj: property | staticmethod[..., Any] | classmethod[Any, ...,
 
 
 def _has_code(value: Any) -> bool:
-    return isinstance(value, (types.FunctionType, types.MethodType, functools.partial, type)) or _bare(value) is not value
+    return isinstance(value, _CODE) or _bare(value) is not value
+
+
+_CODE = (types.FunctionType, types.MethodType, functools.partial, type)
 
 
 class _Names:

@@ -184,7 +184,19 @@ def _id_of_dataclass(obj: Any, output_ref: bool = False) -> bytes:
     return _packed("dataclass", _name_of(type(obj)), *parts)
 
 
+def _only_of(library: str, obj: Any) -> None:
+    """Refuse a subclass from elsewhere: an array with units, say, is more than its elements."""
+    cls = type(obj)
+    if cls.__module__.partition(".")[0] != library:
+        msg = f"unknown type for memoization: {cls.__qualname__}, which builds on {library}; register it"
+        raise ValueError(msg)
+
+
 def _id_of_array(obj: Any, output_ref: bool = False) -> bytes:
+    _only_of("numpy", obj)
+    if hasattr(obj, "mask") and hasattr(obj, "filled"):
+        # What lies under the mask does not count.
+        return _packed("masked", id_for_memo(obj.mask), id_for_memo(obj.filled(), output_ref=output_ref))
     if obj.dtype.hasobject:
         content = id_for_memo(obj.tolist(), output_ref=output_ref)
     else:
@@ -199,12 +211,14 @@ def _id_of_scalar(obj: Any, output_ref: bool = False) -> bytes:
 
 
 def _id_of_frame(obj: Any, output_ref: bool = False) -> bytes:
+    _only_of("pandas", obj)
     columns = (obj.iloc[:, i] for i in range(obj.shape[1]))
     values = [id_for_memo(column, output_ref=output_ref) for column in columns]
     return _packed("frame", id_for_memo(obj.index), id_for_memo(obj.columns), *values)
 
 
 def _id_of_series(obj: Any, output_ref: bool = False) -> bytes:
+    _only_of("pandas", obj)
     index = id_for_memo(obj.index) if hasattr(obj, "index") else b""
     values = id_for_memo(obj.to_numpy(), output_ref=output_ref)
     return _packed("series", repr(obj.name).encode(), str(obj.dtype).encode(), index, values)

@@ -136,7 +136,7 @@ class Memoizer(metaclass=ABCMeta):
         del task
         return None
 
-    def flush(self) -> None:
+    def flush(self) -> None:  # noqa: B027 - most memoizers promise nothing, and have nothing to wait for
         """Wait until each `saved` that `save_result` has promised to call was called; not on the loop."""
 
     # -- earlier names -----------------------------------------------------------------------------------------------

@@ -159,6 +159,4 @@ class Remembering:
 def _outputs_are_there(task: TaskRecord) -> bool:
     """Tell whether the files that a remembered call has written are still where it put them."""
     outputs = task.kwargs.get("outputs") or ()
-    return all(
-        os.path.exists(o.path) for o in outputs if getattr(o, "scheme", None) == "file" and hasattr(o, "path")
-    )
+    return all(os.path.exists(o.path) for o in outputs if getattr(o, "scheme", None) == "file" and hasattr(o, "path"))
