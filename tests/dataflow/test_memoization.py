@@ -568,6 +568,20 @@ def test_a_basic_memoizer_with_a_rule_of_ones_own(tmp_path: Path) -> None:
     assert runs == [1, 2, 1]
 
 
+class Parity(BasicMemoizer):
+    """Takes all even and all odd numbers for the same."""
+
+    def make_hash(self, task: TaskRecord) -> str:
+        return "odd" if task.args[0] % 2 else "even"
+
+
+def test_a_basic_memoizer_with_keys_of_ones_own(tmp_path: Path) -> None:
+    for _ in range(2):
+        with loaded(tmp_path, memoizer=Parity(checkpoint_mode="task_exit")):
+            assert [twice(x).result(timeout=SOON) for x in (1, 2, 3, 4)] == [[2], [4], [2], [4]]
+    assert runs == [1, 2]
+
+
 class Broken(BasicMemoizer):
     def update_memo_result(self, task: TaskRecord, r: Any) -> None:
         raise ZeroDivisionError

@@ -206,8 +206,9 @@ class BasicMemoizer(Memoizer, RepresentationMixin):
         self._seconds: float | None = None
         self._check_period()
         self._keys = Keys(code=key == "code", version=version)
-        # A class that asks or refuses in its own way is asked on the loop.
-        self._early = type(self).check_memo is BasicMemoizer.check_memo
+        # A class that asks, refuses or hashes in its own way is asked on the loop.
+        cls = type(self)
+        self._early = cls.check_memo is BasicMemoizer.check_memo and cls.make_hash is BasicMemoizer.make_hash
         self._outcomes: dict[str, Outcome] = {}
         self._known = Checkpoints()
         self._saver: Saver | None = None
@@ -306,7 +307,7 @@ class BasicMemoizer(Memoizer, RepresentationMixin):
             return None
         hashsum = task.hashsum
         if hashsum is None:
-            hashsum = task.hashsum = self._keys.key(task)
+            hashsum = task.hashsum = self.make_hash(task)
         return self._outcomes.get(hashsum) or self._from_disk(hashsum)
 
     def _from_disk(self, hashsum: str) -> Outcome | None:
