@@ -1,6 +1,6 @@
 """How fast remembered calls are answered, and results saved and found: `python benchmarks/memo.py`.
 
-    calls       one after another, and in a burst: a call that is remembered, and one that HTEX runs and that does nothing
+    calls       one after another, and in a burst: one that is remembered, and one that HTEX runs and that does nothing
     chain       links of a chain of remembered calls, each waiting for the one before
     task_exit   results a second that are on disk before their futures are told
     open        the time to open a checkpoint, and to look a result up, by number of entries

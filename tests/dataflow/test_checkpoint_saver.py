@@ -96,6 +96,16 @@ def test_results_wait_to_be_asked_for(tmp_path: Path, groups: list[int]) -> None
     assert (saved(tmp_path), groups) == ({0, 1, 2, 3, 4}, [4, 1])
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_comes_after_the_end_is_left_out(tmp_path: Path, at_once: bool) -> None:
+    saver = Saver(str(tmp_path), at_once=at_once)
+    saver.close(write=True)
+    saver.put_result(hash_of(1), 1)
+    saver.put_again(hash_of(2), 2)
+    assert not saver.when_written(lambda: None)
+    assert saved(tmp_path) == set()
+
+
 def test_no_file_is_made_for_nothing(tmp_path: Path) -> None:
     for at_once in (True, False):
         saver = Saver(str(tmp_path), at_once=at_once)

@@ -41,10 +41,13 @@ class Saver:
         self._thread: threading.Thread | None = None
         # Results put in since the last `when_written`; for the loop alone.
         self._fresh = False
+        self._closed = False
         self._timer = None if period is None else Timer(self.write, interval=period, name="parsl-checkpoint-period")
 
     def put_again(self, hashsum: str, result: Any) -> None:
         """Take in a result that an earlier run has saved: nobody waits for it; from any thread."""
+        if self._closed:
+            return
         packed = _packed(hashsum, result)
         if packed is None:
             return
@@ -54,7 +57,9 @@ class Saver:
             self._waiting.append((hashsum, packed))
 
     def put_result(self, hashsum: str, result: Any) -> None:
-        """Take in a result; on the loop."""
+        """Take in a result; on the loop. What comes after the end is left out: its task has been made to fail."""
+        if self._closed:
+            return
         if self._at_once:
             # Nobody has the result yet who could change it, so it can be packed on the other thread.
             self._fresh = True
@@ -116,6 +121,7 @@ class Saver:
         Args:
             write: write what has gathered first.
         """
+        self._closed = True
         if self._timer is not None:
             self._timer.close()
         thread, self._thread = self._thread, None
