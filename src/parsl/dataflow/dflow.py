@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
-from parsl.app.exception_codec import shown
 from parsl.config import Config
 from parsl.data_provider.data_manager import DataManager
 from parsl.dataflow.cancelling import Cancelling
@@ -28,6 +27,7 @@ from parsl.dataflow.remembering import Remembering
 from parsl.dataflow.rundirs import make_rundir
 from parsl.dataflow.states import States
 from parsl.dataflow.taskrecord import Outcome, TaskRecord
+from parsl.dataflow.telling import Telling
 from parsl.errors import ConfigurationError, NoDataFlowKernelError
 from parsl.executors.threads import ThreadPoolExecutor
 from parsl.jobs.job_status_poller import JobStatusPoller
@@ -47,7 +47,7 @@ INTERNAL = "_parsl_internal"
 _SPECIAL = frozenset({"parsl_resource_specification", "_parsl_staging_inhibit"})
 
 
-class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering):
+class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
     """Runs the calls of apps on executors, each as soon as what it depends on is done.
 
     One thread, the loop, owns all state of tasks; calls come in from any thread, and ends from the executors.
@@ -125,13 +125,6 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering):
     def task_count(self) -> int:
         """How many calls there have been."""
         return self._ids.count
-
-    @property
-    def task_state_counts(self) -> dict[States, int]:
-        """How many tasks are in each state."""
-        if self._answered:
-            self._on_loop(self._count_answered)
-        return self._counts
 
     @property
     def config(self) -> Config:
@@ -267,12 +260,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering):
             counts[old] -= 1
         counts[task.status] += 1
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug(
-                "Task %s is %s",
-                task.id,
-                task.status.name,
-                extra={"parsl.task": task.id, "parsl.task_state": task.status.name},
-            )
+            self._tell_move(task)
 
     def settle(self, task: TaskRecord, outcome: Outcome) -> None:
         """Forget a task that is final, and give its future the outcome."""
@@ -288,22 +276,6 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering):
                 task.args, task.kwargs, task.depends = (), {}, ()
         if task.app_fu.settle(outcome):
             self._helper.post(task.app_fu.run_callbacks)
-
-    def _tell_failure(self, task: TaskRecord, outcome: Outcome) -> None:
-        exception = getattr(outcome, "exception", None)
-        if exception is None or self._failures_told > _MOST_FAILURES_TOLD:
-            return
-        self._failures_told += 1
-        logger.info(
-            "Task %s (%s) ended as %s after %d tries: %s%s",
-            task.id,
-            task.func_name,
-            task.status.name,
-            task.try_id + 1,
-            shown(exception),
-            "; further failures are not logged" if self._failures_told > _MOST_FAILURES_TOLD else "",
-            extra={"parsl.task": task.id, "parsl.app_name": task.func_name},
-        )
 
     def when_done(self, future: Future[Any], task: TaskRecord) -> None:
         """Have the graph told when a future of somebody else is done."""
@@ -328,14 +300,6 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering):
         for task in list(self.tasks.values()):
             with contextlib.suppress(CancelledError):
                 task.app_fu.exception()
-
-    def log_task_states(self) -> None:
-        """Write to the log how many tasks are in each state."""
-        logger.info("Summary of tasks in DFK:")
-        for state in States:
-            if self.task_state_counts[state]:
-                logger.info("Tasks in state States.%s: %d", state.name, self.task_state_counts[state])
-        logger.info("End of summary")
 
     def cleanup(self) -> None:
         """End the kernel: executors, their blocks and workers, threads and logs; a second call does nothing.
@@ -409,8 +373,6 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering):
         finally:
             self.cleanup()
 
-
-_MOST_FAILURES_TOLD = 1000
 
 # How long the cleanup waits for users' callbacks.
 _HELPER_SECONDS = 10.0

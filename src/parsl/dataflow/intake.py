@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     from parsl.dataflow.taskrecord import TaskRecord
     from parsl.executors.base import ParslExecutor
 
-# Of the kernel, whose lines these are.
-logger = logging.getLogger("parsl.dataflow.dflow")
-
 # Arguments of these types are neither futures nor files, which one look at their type tells.
 PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
 
@@ -28,32 +24,11 @@ class Intake:
 
     executors: Mapping[str, ParslExecutor]
     run_dir: str
-    describe: Callable[[Future[Any]], str]
     _config: Config
     _filing: Filing
     _gather: Callable[[object], Sequence[Future[Any]]]
     _gather_joining: Callable[[object], Sequence[Future[Any]]]
     _labels: tuple[str, ...]
-
-    def _tell_submission(self, task: TaskRecord) -> None:
-        extra = {"parsl.task": task.id, "parsl.app_name": task.func_name}
-        logger.debug("Task %s submitted for app %s to executor %s", task.id, task.func_name, task.executor, extra=extra)
-        for future in task.depends:
-            tid = getattr(future, "tid", None)
-            of_task = {} if tid is None else {"parsl.dependency_task": tid}
-            logger.debug(
-                "Task %s depends on %s", task.id, self.describe(future), extra={"parsl.task": task.id, **of_task}
-            )
-
-    def _tell_launch(self, task: TaskRecord) -> None:
-        logger.debug(
-            "Task %s try %s launched on executor %s with executor id %s",
-            task.id,
-            task.try_id,
-            task.executor,
-            task.executor_id,
-            extra={"parsl.task": task.id, "parsl.executor": task.executor, "parsl.executor_task": task.executor_id},
-        )
 
     def _choose(self, executors: str | Sequence[str], task_id: int) -> str:
         if executors == "all":
