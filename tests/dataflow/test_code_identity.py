@@ -114,6 +114,11 @@ def test_what_a_try_covers_counts() -> None:
     assert identity(within) != identity(behind)
 
 
+def test_the_line_of_a_class_within_a_function_does_not_count() -> None:
+    source = "def app(x):\n{}    class Within:\n        n = {}\n    return Within\n"
+    assert identity(source.format("", 1)) == identity(source.format("\n\n", 1)) != identity(source.format("", 2))
+
+
 def test_closure_values_count() -> None:
     def make(n):
         def app(x):
@@ -160,8 +165,8 @@ def test_functions_that_call_each_other_come_to_an_end() -> None:
 
 
 def test_a_long_chain_of_helpers_is_no_matter_of_the_stack() -> None:
-    lines = [f"def f{i}(): return f{i + 1}()" for i in range(3000)]
-    source = "\n".join([*lines, "def f3000(): return {}", "def app(): return f0()"])
+    lines = [f"def f{i}(): return f{i + 1}()" for i in range(1500)]
+    source = "\n".join([*lines, "def f1500(): return {}", "def app(): return f0()"])
     assert identity(source.format(1)) == identity(source.format(1)) != identity(source.format(2))
 
 
@@ -221,6 +226,20 @@ def test_it_is_the_same_in_another_process(tmp_path: Path) -> None:
     ]
     assert runs[0] == runs[1]
     assert len(runs[0]) == 33
+
+
+def test_functions_in_containers_count_by_their_code() -> None:
+    source = "def f(x): return x + {}\nHOLD = {}\ndef app(x): return HOLD"
+    for hold in ("[f]", "(1, f)", "{'a': f}", "{f, len}"):
+        one, same, other = (identity(source.format(n, hold)) for n in (1, 1, 2))
+        assert one == same != other, hold
+
+
+def test_what_an_object_of_the_user_holds_counts() -> None:
+    source = "class Settings:\n    pass\nSET = Settings()\nSET.me = SET\nSET.n = {}\ndef app(x): return SET.n"
+    assert identity(source.format(1)) == identity(source.format(1)) != identity(source.format(2))
+    source = "import types\nSET = types.SimpleNamespace(n={}, f=len)\ndef app(x): return SET.n"
+    assert identity(source.format(1)) == identity(source.format(1)) != identity(source.format(2))
 
 
 def test_objects_of_unknown_kinds_count_by_their_class() -> None:

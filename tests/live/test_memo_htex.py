@@ -10,7 +10,7 @@ from parsl.app.bash import BashApp
 from parsl.app.python import PythonApp
 from parsl.dataflow.memoization import BasicMemoizer
 from parsl.dataflow.states import States
-from tests.live.pilot import SOON, htex, kernel
+from tests.live.pilot import SOON, kernel
 
 CALLS = 200
 

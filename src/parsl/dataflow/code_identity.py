@@ -134,21 +134,31 @@ class _Walk:
                 yield _Next(vars(cls)[name])
 
     def _of_value(self, value: Any) -> Iterator[bytes | _Next]:
-        if isinstance(value, (list, tuple, set, frozenset, dict)) and any(map(_has_code, value)):
-            self._see(value)
-            yield type(value).__name__.encode()
-            yield from map(_Next, value.items() if isinstance(value, dict) else value)
-            return
         if isinstance(value, dict) and any(map(_has_code, value.values())):
             self._see(value)
-            for key in value:
-                yield from (_Next(key), _Next(value[key]))
-            return
-        try:
-            yield id_for_memo(value)
-        except Exception:  # noqa: BLE001 - a user's type may raise anything; then its class is all that is known of it
-            yield b"object"
-            yield _Next(type(value))
+            for key, item in value.items():
+                yield from (_Next(key), _Next(item))
+        elif isinstance(value, (list, tuple)) and any(map(_has_code, value)):
+            self._see(value)
+            yield from map(_Next, value)
+        elif isinstance(value, (set, frozenset)) and any(map(_has_code, value)):
+            yield from sorted(map(code_identity, value))
+        else:
+            try:
+                yield id_for_memo(value)
+            except Exception:  # noqa: BLE001 - a user's type may raise anything; then it counts by its class
+                yield from self._of_object(value)
+
+    def _of_object(self, value: Any) -> Iterator[bytes | _Next]:
+        """Take what an object of the user's own holds; others, such as locks and connections, count by class."""
+        self._see(value)
+        cls = type(value)
+        yield b"object"
+        yield _Next(cls)
+        if not _installed(cls.__module__) or cls is types.SimpleNamespace:
+            for name in sorted(getattr(value, "__dict__", ())):
+                yield name.encode(errors="surrogatepass")
+                yield _Next(value.__dict__[name])
 
 
 class _Next:
@@ -180,13 +190,11 @@ _OF_EVERY_CLASS = frozenset(
 
 def _bare(obj: Any) -> Any:
     """Return what an app, or another wrapper made by `functools.wraps`, stands for."""
-    seen = set()
-    while isinstance(getattr(obj, "__wrapped__", None), types.FunctionType) and not isinstance(obj, type):
-        if id(obj) in seen or isinstance(obj, types.FunctionType):
-            break  # a wrapper that is a function has code of its own, and closes over what it wraps
-        seen.add(id(obj))
-        obj = obj.__wrapped__
-    return obj
+    # A wrapper that is a function has code of its own, and closes over what it wraps.
+    if isinstance(obj, (type, types.FunctionType)):
+        return obj
+    wrapped = getattr(obj, "__wrapped__", None)
+    return wrapped if isinstance(wrapped, types.FunctionType) else obj
 
 
 def _functions_of(obj: property | staticmethod[..., Any] | classmethod[Any, ..., Any]) -> tuple[Any, ...]:
@@ -221,7 +229,7 @@ def _of_code(code: types.CodeType, names: _Names) -> Iterator[bytes]:
     yield repr((shape, arguments)).encode()
     bytecode = dis.Bytecode(code)
     everything = list(bytecode)
-    instructions = [i for i in everything if i.opname not in _NO_MEANING]
+    instructions = _meant(everything)
     where = _places(everything, instructions)
     for instruction in instructions:
         argument: Any = instruction.argval
@@ -238,6 +246,17 @@ def _of_code(code: types.CodeType, names: _Names) -> Iterator[bytes]:
     for entry in getattr(bytecode, "exception_entries", ()):
         span = [where.get(offset, -1) for offset in (entry.start, entry.end, entry.target)]
         yield repr((span, entry.depth, entry.lasti)).encode()
+
+
+def _meant(everything: list[dis.Instruction]) -> list[dis.Instruction]:
+    """Leave out what differs with the layout of the text only."""
+    instructions: list[dis.Instruction] = []
+    for instruction in everything:
+        if instruction.argval == "__firstlineno__" and instruction.opname == "STORE_NAME":
+            instructions.pop()  # the number of the line, in which a class within a function begins
+        elif instruction.opname not in _NO_MEANING:
+            instructions.append(instruction)
+    return instructions
 
 
 def _places(everything: list[dis.Instruction], instructions: list[dis.Instruction]) -> dict[int, int]:
