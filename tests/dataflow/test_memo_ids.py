@@ -157,6 +157,10 @@ def test_a_file_counts_by_its_content_when_it_is_read(tmp_path: pathlib.Path) ->
     path.write_text("two")
     assert len({missing, one, id_for_memo(file)}) == 3
     assert as_output == id_for_memo(file, output_ref=True)
+    remote = File("https://example.org/data")
+    unfetched = id_for_memo(remote)
+    remote.local_path = str(path)
+    assert id_for_memo(remote) == unfetched
     path.write_text("one")
     assert id_for_memo([File(str(path))]) == id_for_memo([file])
 

@@ -17,6 +17,7 @@ import pytest
 import parsl
 from parsl.app.app import bash_app, join_app, python_app
 from parsl.data_provider.files import File
+from parsl.data_provider.staging import Staging
 from parsl.dataflow.checkpoints import RECORDS
 from parsl.dataflow.errors import BadCheckpoint, DataFlowException
 from parsl.dataflow.memoization import (
@@ -185,6 +186,36 @@ def test_outputs_that_are_gone_are_made_again(tmp_path: Path) -> None:
         path.unlink()
         write("a", outputs=[File(str(path))]).result(timeout=SOON)
     assert (runs, path.read_text()) == (["a", "a"], "a")
+
+
+class Wrapping(Staging):
+    """Puts a function of one name around all that are given a file."""
+
+    def can_stage_in(self, file: File) -> bool:
+        return True
+
+    def replace_task(self, dm: Any, executor: str, file: File, func: Any) -> Any:
+        def staged(*args: Any, **kwargs: Any) -> Any:
+            return func(*args, **kwargs)
+
+        return staged
+
+
+@pytest.mark.parametrize("key", ["name", "code"])
+def test_staging_in_the_task_does_not_make_apps_one(tmp_path: Path, key: Any) -> None:
+    file = File(str(tmp_path / "data"))
+    one = python_app(lambda file: "one", cache=True)
+
+    @python_app(cache=True)
+    def two(file):
+        runs.append("two")
+        return "two"
+
+    executor = parsl.ThreadPoolExecutor(storage_access=[Wrapping()])
+    with loaded(tmp_path / "runs", executors=[executor], memoizer=BasicMemoizer(key=key)):
+        assert [one(file).result(timeout=SOON), two(file).result(timeout=SOON)] == ["one", "two"]
+        assert two(file).result(timeout=SOON) == "two"
+    assert runs == ["two"]
 
 
 def test_calls_at_the_same_time_run_once(tmp_path: Path) -> None:

@@ -160,9 +160,12 @@ def _id_of_path(obj: Any, output_ref: bool = False) -> bytes:
 
 
 def _id_of_file(obj: Any, output_ref: bool = False) -> bytes:
-    """Return the identity of a File: its URL, and for one that is read and lies here, its content."""
+    """Return the identity of a File: its URL, and for one that is read, and is no remote one, its content.
+
+    A remote file may have been fetched to here or not: what lies here now may be from an earlier run.
+    """
     name = _packed("File", obj.url.encode(errors="surrogatepass"))
-    if output_ref or (obj.scheme != "file" and obj.local_path is None):
+    if output_ref or obj.scheme != "file":
         return name
     try:
         return _packed("File", name, _content_of(obj.filepath))

@@ -64,10 +64,11 @@ class Keys:
             ValueError: when an argument is of a type that `id_for_memo` does not know.
             Exception: whatever a registered function raises.
         """
-        args, kwargs = task.args, task.kwargs
+        # What staging puts around a function has one name for all of them.
+        function, args, kwargs = task.app_func, task.args, task.kwargs
         if task.ignore_for_cache:
-            args, kwargs = self._without(task.func, args, kwargs, task.ignore_for_cache)
-        material = self._function(task.func) + _arguments(args, kwargs)
+            args, kwargs = self._without(function, args, kwargs, task.ignore_for_cache)
+        material = self._function(function) + _arguments(args, kwargs)
         return md5(material, usedforsecurity=False).hexdigest()
 
     def _function(self, function: Callable[..., Any]) -> bytes:
