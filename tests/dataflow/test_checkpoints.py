@@ -181,6 +181,32 @@ def test_a_log_that_was_replaced_gives_no_wrong_values(tmp_path: Path, caplog: p
     assert "is damaged; its task will run again" in caplog.text
 
 
+def test_more_runs_than_files_that_may_be_open(tmp_path: Path) -> None:
+    folders = [tmp_path / f"{n:03}" for n in range(60)]
+    for n, folder in enumerate(folders):
+        write(folder, n)
+    script = f"""
+import os, resource, sys
+from tests.dataflow.test_checkpoints import *
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+known = open_checkpoints(sorted(Path({str(tmp_path)!r}).iterdir()))
+print(len(known), known[hash_of(59)].result())
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    assert (run.stdout, run.stderr) == ("60 {'number': 59}\n", "")
+
+
+def test_a_log_that_is_gone_is_told_and_missed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, 1)
+    known = open_checkpoints([tmp_path])
+    (tmp_path / RECORDS).unlink()
+    assert known.record(hash_of(1)) is None
+    assert "cannot be used (FileNotFoundError" in caplog.text
+    known.close()
+
+
 def test_later_checkpoints_count_first(tmp_path: Path) -> None:
     for name, result in (("a", "old"), ("b", "new")):
         writer = CheckpointWriter(str(tmp_path / name))

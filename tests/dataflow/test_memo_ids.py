@@ -8,6 +8,7 @@ import decimal
 import enum
 import fractions
 import pathlib
+import pickle
 import subprocess
 import sys
 import uuid
@@ -15,6 +16,8 @@ from collections import OrderedDict, namedtuple
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from parsl.data_provider.files import File
 from parsl.dataflow.memo_ids import id_for_memo
@@ -97,6 +100,23 @@ def test_different_values_differ() -> None:
 )
 def test_equal_values_made_anew_are_the_same(make: Any) -> None:
     assert id_for_memo(make()) == id_for_memo(make())
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(VALUES, VALUES)
+def test_only_equal_values_of_equal_types_are_the_same(one: Any, two: Any) -> None:
+    def exact(value: Any) -> str:
+        return repr(sorted(value.items()) if isinstance(value, dict) else value)
+
+    assert id_for_memo(one) == id_for_memo(pickle.loads(pickle.dumps(one)))
+    if exact(one) != exact(two) and one != two:
+        assert id_for_memo(one) != id_for_memo(two)
 
 
 def test_one_object_twice_is_like_two_equal_objects() -> None:

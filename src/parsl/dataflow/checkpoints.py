@@ -15,6 +15,7 @@ import mmap
 import os
 import pickle
 import struct
+import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -78,23 +79,22 @@ class CheckpointReader:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.path = os.path.join(os.fspath(folder), RECORDS)
+        # Opened when it is first asked for a record: there may be more runs than a process may have files open.
+        self._descriptor: int | None = None
+        self._opening = threading.Lock()
         try:
-            self._file = open(self.path, "rb")  # noqa: SIM115 - closed by `close`
+            with open(self.path, "rb") as log:
+                # The index is read first: of a log that is being written, what is listed by now is there as well.
+                self.rows = _read_index(os.path.join(os.fspath(folder), INDEX))
+                self._size = os.fstat(log.fileno()).st_size
+                self._forget_rows_beyond_the_end()
+                self.listed = len(self)
+                self.end = self._last_end()
+                if self.end < self._size:
+                    self._scan(log)
         except OSError as e:
             msg = f"There is no checkpoint in {os.fspath(folder)!r}: {e.strerror or e} ({RECORDS})"
             raise BadCheckpoint(msg) from e
-        try:
-            # Of a log that is being written the index is read first: what is in there by now is in the log as well.
-            self.rows = _read_index(os.path.join(os.fspath(folder), INDEX))
-            self._size = os.fstat(self._file.fileno()).st_size
-            self._forget_rows_beyond_the_end()
-            self.listed = len(self.rows) // _ROW.size
-            self.end = self._last_end()
-            if self.end < self._size:
-                self._scan()
-        except BaseException:
-            self._file.close()
-            raise
 
     def keys(self) -> Iterator[bytes]:
         """Return the keys of all records, oldest first."""
@@ -106,7 +106,7 @@ class CheckpointReader:
     def packed(self, row: int) -> bytes | None:
         """Return a record as it is in the log; None, and a warning, when it is damaged."""
         _, offset, length, checksum = _ROW.unpack_from(self.rows, row * _ROW.size)
-        record = os.pread(self._file.fileno(), length, offset)
+        record = os.pread(self._opened(), length, offset)
         if len(record) == length and crc32(record) == checksum:
             return record
         logger.warning(
@@ -117,9 +117,18 @@ class CheckpointReader:
         )
         return None
 
+    def _opened(self) -> int:
+        with self._opening:
+            if self._descriptor is None:
+                self._descriptor = os.open(self.path, os.O_RDONLY)
+            return self._descriptor
+
     def close(self) -> None:
         """Close the log."""
-        self._file.close()
+        with self._opening:
+            descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -141,10 +150,10 @@ class CheckpointReader:
         if count > len(self):
             logger.warning("Checkpoint %s has lost its last %d records", self.path, count - len(self))
 
-    def _scan(self) -> None:
+    def _scan(self, file: IO[bytes]) -> None:
         """Find the records that the index does not list."""
         found = []
-        with mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_READ) as log:
+        with mmap.mmap(file.fileno(), self._size, access=mmap.ACCESS_READ) as log:
             for start, stop, record in _records(log, self.end):
                 if start > self.end:
                     logger.warning("Checkpoint %s: bytes %d to %d are damaged and left out", self.path, self.end, start)
@@ -389,12 +398,12 @@ class Checkpoints(Mapping[str, "Future[Any]"]):
 
     def record(self, hashsum: str) -> dict[str, Any] | None:
         """Return the record of a task; None when there is none, or it cannot be read, of which a warning tells."""
-        packed = self.packed(hashsum)
-        if packed is None:
-            return None
         try:
+            packed = self.packed(hashsum)
+            if packed is None:
+                return None
             record: dict[str, Any] = pickle.loads(packed)  # noqa: S301 - what a run of the same user has written
-        except Exception as e:  # noqa: BLE001 - a class may be gone, or raise anything
+        except Exception as e:  # noqa: BLE001 - the log or a class may be gone, or raise anything
             logger.warning("The saved result of hash %s cannot be used (%s: %s)", hashsum, type(e).__name__, e)
             return None
         return record if record["hash"] == hashsum else None
