@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from parsl.loop import Loop
 
 # A call with one of these has futures of files, which others may wait for before the call itself is known to be done.
-_WITH_FILES = frozenset({"outputs", "stdout", "stderr"})
+_WITH_FILES = ("outputs", "stdout", "stderr")
 
-# So many calls that were answered at once may be counted later.
-_MOST_ANSWERED = 1000
+# When so many calls have been answered at once, the loop is woken to count them.
+_WAKE_EVERY = 1000
 
 
 class Remembering:
@@ -46,7 +46,7 @@ class Remembering:
 
     def _recall_early(self, task: TaskRecord) -> Outcome | None:
         """Return what is remembered of a call that waits for nothing; on the thread of the caller."""
-        if task.depends or not _WITH_FILES.isdisjoint(task.kwargs):
+        if task.depends or (task.kwargs and any(map(task.kwargs.get, _WITH_FILES))):
             return None
         return self.memoizer.recall_early(task)
 
@@ -60,7 +60,7 @@ class Remembering:
         task.app_fu.settle(outcome)
         # To wake the loop for each would take longer than all the rest.
         self._answered.append(task)
-        if len(self._answered) > _MOST_ANSWERED:
+        if len(self._answered) % _WAKE_EVERY == 0:
             self.loop.post(self._count_answered)
         return task.app_fu
 
