@@ -617,10 +617,22 @@ class Broken(BasicMemoizer):
     def update_memo_result(self, task: TaskRecord, r: Any) -> None:
         raise ZeroDivisionError
 
+    def update_memo_exception(self, task: TaskRecord, e: BaseException) -> None:
+        raise ZeroDivisionError
 
-def test_a_memoizer_that_raises_makes_the_task_fail(tmp_path: Path) -> None:
+    def close(self) -> None:
+        super().close()
+        raise ZeroDivisionError
+
+
+def test_a_memoizer_that_raises_makes_its_task_fail_and_nothing_else(tmp_path: Path) -> None:
     with loaded(tmp_path, memoizer=Broken()):
         assert type(twice(1).exception(timeout=SOON)) is ZeroDivisionError
+        assert type(fail(1).exception(timeout=SOON)) is KeyError
+    log = (tmp_path / "000" / "parsl.log").read_text()
+    assert "could not take note of the failure of task 1" in log
+    assert "The memoizer did not end cleanly" in log
+    assert "Cleaned up run" in log
 
 
 # -- the class by itself ----------------------------------------------------------------------------------------------

@@ -314,7 +314,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         self.job_status_poller.close()
         self.data_manager.close()
         # Results that are on their way to the disk still count.
-        self.memoizer.flush()
+        self._end_memoizer(self.memoizer.flush)
         self._on_loop(self._fail_open_tasks)
         for executor in self.executors.values():
             try:
@@ -327,7 +327,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
                 logger.exception("Executor %s did not shut down cleanly", executor.label)
         # What came while the executors ended is saved as well.
         self._on_loop(self._count_answered)
-        self.memoizer.close()
+        self._end_memoizer(self.memoizer.close)
         self.log_task_states()
         if self._usage_tracker is not None:
             self._usage_tracker.send_end_message()

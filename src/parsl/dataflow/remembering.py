@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import time
 from collections import deque
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from parsl.dataflow.memoization import Memoizer
     from parsl.dataflow.taskrecord import Outcome
     from parsl.loop import Loop
+
+logger = logging.getLogger(__name__)
 
 # A call with one of these has futures of files, which others may wait for before the call itself is known to be done.
 _WITH_FILES = ("outputs", "stdout", "stderr")
@@ -108,8 +111,20 @@ class Remembering:
             del self._running[task.hashsum]
         if task.status is not States.failed or not isinstance(outcome, Error):
             return
-        if not isinstance(outcome.exception, (CancelledError, DataFlowException)):
+        if isinstance(outcome.exception, (CancelledError, DataFlowException)):
+            return
+        try:
             self.memoizer.update_memo_exception(task, outcome.exception)
+        except Exception:
+            # The future is to be told how the task failed, not this.
+            logger.exception("The memoizer could not take note of the failure of task %s", task.id)
+
+    def _end_memoizer(self, way: Callable[[], None]) -> None:
+        """Call `flush` or `close` of a memoizer, which may be a user's; the cleanup goes on whatever it raises."""
+        try:
+            way()
+        except Exception:
+            logger.exception("The memoizer did not end cleanly")
 
     # -- for users ---------------------------------------------------------------------------------------------------
 
