@@ -19,7 +19,7 @@ from parsl.app.app import bash_app, join_app, python_app
 from parsl.data_provider.files import File
 from parsl.data_provider.staging import Staging
 from parsl.dataflow.checkpoints import RECORDS
-from parsl.dataflow.errors import BadCheckpoint, DataFlowException
+from parsl.dataflow.errors import BadCheckpoint, DataFlowException, JoinError
 from parsl.dataflow.memoization import (
     BasicMemoizer,
     CheckpointCommand,
@@ -288,6 +288,19 @@ def test_join_apps_are_remembered_by_their_results(tmp_path: Path) -> None:
             for _ in range(2):
                 assert both(1).result(timeout=SOON) == [[2], [4]]
     assert sorted(runs, key=str) == [1, 2, "join"]
+
+
+def test_the_failure_of_a_join_is_remembered(tmp_path: Path) -> None:
+    @join_app(cache=True)
+    def failing(x):
+        runs.append("join")
+        return fail(x)
+
+    with loaded(tmp_path):
+        first = failing(1).exception(timeout=SOON)
+        assert type(first) is JoinError
+        assert failing(1).exception(timeout=SOON) is first
+    assert runs == ["join", 1]
 
 
 def test_without_garbage_collection_remembered_calls_stay_in_the_books(tmp_path: Path) -> None:

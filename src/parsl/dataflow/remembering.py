@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
-from parsl.dataflow.errors import DataFlowException
 from parsl.dataflow.memoization import BasicMemoizer, CheckpointCommand
 from parsl.dataflow.states import States
 from parsl.dataflow.taskrecord import Error, TaskRecord, Value
@@ -111,7 +110,7 @@ class Remembering:
             del self._running[task.hashsum]
         if task.status is not States.failed or not isinstance(outcome, Error):
             return
-        if isinstance(outcome.exception, (CancelledError, DataFlowException)):
+        if isinstance(outcome.exception, CancelledError):
             return
         try:
             self.memoizer.update_memo_exception(task, outcome.exception)
