@@ -41,6 +41,9 @@ class Effects(Protocol):
     def moved(self, task: TaskRecord, old: States) -> None:
         """Take note that `task` left state `old` for the one it has now."""
 
+    def save(self, task: TaskRecord, outcome: Value) -> bool:
+        """Remember the result of `task`; False when that takes until `saved(task, outcome)` comes in."""
+
     def settle(self, task: TaskRecord, outcome: Outcome) -> None:
         """Give the task's future its outcome; the task is final."""
 
@@ -115,15 +118,30 @@ class TaskGraph:
 
     def attempt_done(self, task: TaskRecord, outcome: Outcome) -> None:
         """The attempt that `launch` started has ended."""
-        if task.status in FINAL_STATES or task.status in _WAITING:
-            return  # it was made to fail meanwhile, or the executor tells the same end twice
+        if task.checkpoint or task.status in _WAITING:
+            return  # the executor tells the same end twice
+        if task.status in FINAL_STATES:
+            if task.memoize and isinstance(outcome, Value) and not task.join:
+                self._end_well(task, outcome)  # it was made to fail meanwhile, but this result may serve another call
+            return
         if isinstance(outcome, Error):
             self._attempt_failed(task, outcome.exception)
         elif task.join:
             self._begin_join(task, outcome.result)
         else:
-            self._finish(task, States.exec_done, outcome)
+            self._end_well(task, outcome)
         self._drain()
+
+    def saved(self, task: TaskRecord, outcome: Value) -> None:
+        """The result of `task` is safe: its future may be told."""
+        if task.status not in FINAL_STATES:
+            self._finish(task, States.exec_done, outcome)
+            self._drain()
+
+    def recalled(self, task: TaskRecord) -> None:
+        """A call was answered at once with the outcome of an earlier equal one; its future is settled."""
+        task.status = States.memo_done
+        self._effects.moved(task, States.unsched)
 
     def memo_found(self, task: TaskRecord, outcome: Outcome) -> None:
         """The outcome of `task` is known from an earlier call; answers a `launch`."""
@@ -297,7 +315,18 @@ class TaskGraph:
             self._finish(task, States.failed, Error(JoinError(failures, task.id)))
         else:
             values = [j.result() for j in joins]
-            self._finish(task, States.exec_done, Value(values if isinstance(result, list) else values[0]))
+            self._end_well(task, Value(values if isinstance(result, list) else values[0]))
+
+    def _end_well(self, task: TaskRecord, outcome: Value) -> None:
+        if task.memoize:
+            task.checkpoint = True
+            try:
+                if not self._effects.save(task, outcome):
+                    return
+            except Exception as e:  # noqa: BLE001 - a user's memoizer may raise anything; it is the task's failure
+                self.fail(task, e)
+                return
+        self.saved(task, outcome)
 
     def _finish(self, task: TaskRecord, state: States, outcome: Outcome) -> None:
         self._move(task, state)
