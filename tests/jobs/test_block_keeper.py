@@ -264,7 +264,11 @@ def test_changes_are_told_to_monitoring(make, tmp_path):
 
 @pytest.mark.parametrize(
     ("longest", "expected"),
-    [(60, [0.25, 0.375, 0.5625, 0.84375, 60]), (0.3, [0.25, 0.3, 0.3, 0.3, 0.3]), (0, [0.25, 0.375, 0.5625, 0.84375, 1])],
+    [
+        (60, [0.25, 0.375, 0.5625, 0.84375, 60]),
+        (0.3, [0.25, 0.3, 0.3, 0.3, 0.3]),
+        (0, [0.25, 0.375, 0.5625, 0.84375, 1]),
+    ],
 )
 def test_the_provider_is_asked_ever_more_rarely_until_something_changes(monkeypatch, longest, expected):
     monkeypatch.setattr(block_keeper, "FIRST_LOOK", 0.25)

@@ -306,18 +306,20 @@ class BlockScaling(ParslExecutor):
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def cancel_all_blocks(self, seconds: float = SHUTDOWN_SECONDS) -> None:
+    def cancel_all_blocks(self, seconds: float | None = None) -> None:
         """Give back everything and take nothing any more, whatever runs there; for shutdown.
 
         What is being submitted is cancelled as soon as the provider has answered. What cannot be cancelled is named
         in the log.
 
         Args:
-            seconds: how long to wait for the provider at most.
+            seconds: how long to wait for the provider at most; None for ten.
         """
+        seconds = SHUTDOWN_SECONDS if seconds is None else seconds
         deadline = time.monotonic() + seconds
         with self._blocks_lock:
             self._closing = True
+            self._blocks_news.notify_all()
             before = {b: block.status.state for b, block in self._blocks.items()}
             jobs = [block.job_id or "" for block in self._blocks.values() if block.live]
         if jobs:

@@ -160,7 +160,7 @@ class BlockProviderExecutor(BlockScaling):
         if state is JobState.RUNNING and seen and not block.works:
             block.works = True
             self.backoff.on_success()
-        if block.doubt.looks == 1:
+        if told.terminal and not block.status.terminal and block.doubt.looks == 1:
             logger.warning("Block %s of executor %s: %s", block_id, self.label, block.status.message)
         if state is before.state:
             return
