@@ -152,7 +152,8 @@ def executor(tmp_path, clock):
 
 
 def begin(executor, name, max_idletime=60):
-    strategy = Strategy(strategy=name, max_idletime=max_idletime, clock=executor.clock)
+    strategy = Strategy(strategy=name, max_idletime=max_idletime)
+    strategy.clock = executor.clock
     strategy.add_executors([executor])
     strategy.strategize([executor])
     return strategy

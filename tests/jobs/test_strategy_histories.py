@@ -134,7 +134,8 @@ class Histories(RuleBasedStateMachine):
         provider = Checked(min(init, most), least, most, parallelism)
         self.folder = tempfile.TemporaryDirectory()
         self.pilot = provider.pilot = Pilot(provider, self.clock, self.folder.name)
-        self.strategy = Strategy(strategy=name, max_idletime=IDLE, clock=self.clock)
+        self.strategy = Strategy(strategy=name, max_idletime=IDLE)
+        self.strategy.clock = self.clock
         self.strategy.add_executors([self.pilot])
         # What wakes the keeper of the blocks; here it looks at once.
         self.pilot.blocks_changed = lambda ask: self.pilot.give_back_emptied()

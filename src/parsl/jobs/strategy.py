@@ -87,20 +87,14 @@ class Strategy:
         strategy: 'simple' gives blocks back when an executor has been idle, 'htex_auto_scale' also idle ones of a
             busy executor; 'none' or None leaves them as they are.
         max_idletime: seconds of idleness after which blocks are given back.
-        clock: tells the time in seconds.
     """
 
-    def __init__(
-        self,
-        *,
-        strategy: Literal["none", "simple", "htex_auto_scale"] | None,
-        max_idletime: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    clock: Callable[[], float] = staticmethod(time.monotonic)
+
+    def __init__(self, *, strategy: Literal["none", "simple", "htex_auto_scale"] | None, max_idletime: float) -> None:
         self.strategy = strategy if strategy != "none" else None
         self.max_idletime = max_idletime
         self.executors: dict[str, ExecutorState] = {}
-        self._clock = clock
 
     def add_executors(self, executors: Sequence[ParslExecutor]) -> None:
         """Take executors under control."""
@@ -121,12 +115,12 @@ class Strategy:
 
     def wants_blocks(self, executor: BlockProviderExecutor) -> bool:
         """Tell whether an executor would be given more blocks now; from any thread."""
-        if self.strategy is None or executor.backoff.holds(self._clock()):
+        if self.strategy is None or executor.backoff.holds(self.clock()):
             return False
         return decide(self._view(executor)) > 0
 
     def _adjust(self, executor: BlockProviderExecutor, state: ExecutorState) -> None:
-        now = self._clock()
+        now = self.clock()
         view = self._view(executor)
         if not has_spare_blocks(view):
             state["idle_since"] = None

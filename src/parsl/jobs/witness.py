@@ -6,7 +6,7 @@ block runs; that none ever was says that a block which has ended did nothing. Ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from parsl.jobs.states import JobState, JobStatus
 
@@ -19,8 +19,7 @@ SECONDS = 60.0
 """For how long it has to say so."""
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What else is known of a block when the provider has been asked.
 
     Attributes:
