@@ -55,7 +55,7 @@ def test_blocks_are_asked_for_together_where_the_provider_can(executor, provider
     assert asked[0] == (["run 0", "run 1"], ["parsl.fake.block-0", "parsl.fake.block-1"])
     assert executor.blocks_to_job_id == {str(n): f"array-{n // 2 + 1}_{n % 2}" for n in range(4)} | {"4": "job-1"}
     executor.scale_out_facade(2)
-    assert [status.state for status in executor.status().values()][-2:] == [JobState.FAILED] * 2
+    assert [status.state for status in executor.status().values()][-2:] == [JobState.MISSING] * 2
     assert "the queue is full" in executor.status()["6"].message
 
 
@@ -69,24 +69,31 @@ def test_scripts_lie_in_the_run_folder_unless_the_user_says_otherwise(executor, 
     assert os.path.isdir(provider.script_dir)
 
 
-def test_a_block_that_cannot_be_submitted_has_failed_with_the_reason(executor, provider):
+def test_a_block_that_cannot_be_submitted_is_missing_for_a_reason(executor, provider):
     provider.trouble["submit"] = RuntimeError("no such queue")
     assert executor.scale_out_facade(1) == ["0"]
     status = executor.status()["0"]
-    assert (status.state, status.terminal) == (JobState.FAILED, True)
+    assert (status.state, status.terminal) == (JobState.MISSING, True)
     assert "no such queue" in status.message
     assert executor.blocks_to_job_id == {}
     provider.trouble.clear()
     assert executor.scale_out_facade(1) == ["1"]
     executor.poll_facade()
-    assert executor.states() == {"0": JobState.FAILED, "1": JobState.PENDING}
+    assert executor.states() == {"0": JobState.MISSING, "1": JobState.PENDING}
+
+
+def test_where_blocks_are_not_heard_of_one_that_cannot_be_submitted_has_failed(executor, provider):
+    provider.trouble["submit"] = RuntimeError("no such queue")
+    executor.connected = ["0"]
+    executor.scale_out_facade(1)
+    assert executor.states() == {"0": JobState.FAILED}
 
 
 @pytest.mark.parametrize("nothing", ["", None])
 def test_a_provider_that_returns_no_job_id(executor, provider, monkeypatch, nothing):
     monkeypatch.setattr(provider, "submit", lambda *a: nothing)
     executor.scale_out_facade(1)
-    assert executor.states() == {"0": JobState.FAILED}
+    assert executor.states() == {"0": JobState.MISSING}
     assert "no job id" in executor.status()["0"].message
 
 
@@ -107,7 +114,7 @@ def test_several_blocks_at_once_where_the_provider_can_do_that(executor, provide
     provider.submit_many = submit_many
     assert executor.scale_out_facade(4) == ["0", "1", "2", "3"]
     assert [name for _, _, name in provider.submitted] == [f"parsl.fake.block-{n}" for n in range(4)]
-    assert [b for b, s in executor.states().items() if s == JobState.FAILED] == failed
+    assert [b for b, s in executor.states().items() if s == JobState.MISSING] == failed
     jobs = {b: f"job-{int(b) + 1}" for b in ("0", "1", "2", "3") if b not in failed}
     assert executor.blocks_to_job_id == jobs
 
@@ -119,7 +126,7 @@ def test_several_blocks_that_cannot_be_submitted(executor, provider):
     provider.blocks_per_submission = 5
     provider.submit_many = submit_many
     executor.scale_out_facade(2)
-    assert executor.states() == {"0": JobState.FAILED, "1": JobState.FAILED}
+    assert executor.states() == {"0": JobState.MISSING, "1": JobState.MISSING}
 
 
 def test_blocks_need_a_provider():
@@ -337,7 +344,7 @@ def test_a_submission_that_is_interrupted_leaves_no_block_on_its_way(executor, p
     provider.trouble["submit"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         executor.scale_out_facade(1)
-    assert executor.states() == {"0": JobState.FAILED}
+    assert executor.states() == {"0": JobState.MISSING}
     assert "interrupted" in executor.status()["0"].message
 
 
@@ -380,7 +387,7 @@ def test_what_is_being_submitted_at_the_end_is_cancelled_when_it_has_been(execut
     end.join(SECONDS)
     assert provider.cancelled == ["job-1"]
     assert len(provider.submitted) == 1, "the second is not even asked for"
-    assert executor.states() == {"0": JobState.SCALED_IN, "1": JobState.FAILED}
+    assert executor.states() == {"0": JobState.SCALED_IN, "1": JobState.CANCELLED}
 
 
 @pytest.mark.parametrize("how", ["raises", "refuses"])

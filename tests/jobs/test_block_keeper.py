@@ -150,7 +150,7 @@ def test_after_a_failure_it_tries_again_by_itself(make, tmp_path):
     executor.task_count = 1
     executor.demand_changed()
     executor.provider.wait_for(lambda: executor.provider.submitted)
-    assert executor.states() == {"0": JobState.FAILED, "1": JobState.FAILED, "2": JobState.PENDING}
+    assert executor.states() == {"0": JobState.MISSING, "1": JobState.MISSING, "2": JobState.PENDING}
 
 
 # -- states ------------------------------------------------------------------------------------------------------------

@@ -67,6 +67,11 @@ class BlockScaling(ParslExecutor):
     def _get_launch_command(self, block_id: str) -> str:
         """Return the command that runs in a block."""
 
+    def _has_been_connected(self, block_id: str) -> bool:
+        """Tell whether anything of a block was ever heard of; always, where that cannot be known."""
+        del block_id
+        return True
+
     def _idle_seconds(self) -> Mapping[str, float] | None:
         """Return for each connected block how long it has had no task, 0 while it has some; None when not known."""
         return None
@@ -116,7 +121,8 @@ class BlockScaling(ParslExecutor):
         """Ask the provider for `n` more blocks.
 
         Returns:
-            The numbers of the blocks asked for; one whose submission failed is among them, with state FAILED.
+            The numbers of the blocks asked for; one whose submission failed is among them, with state MISSING, or
+            FAILED where an executor does not hear of its blocks.
 
         Raises:
             ScalingFailed: when there is no provider, or the executor is shut down.
@@ -138,14 +144,14 @@ class BlockScaling(ParslExecutor):
         return block_ids
 
     def _submit(self, blocks: dict[str, Block]) -> None:
+        if self._closing:
+            self._never_submitted(blocks)
+            return
         job_ids: list[str] = []
         reason = "the provider returned no job id"
         try:
-            if self._closing:
-                reason = "the executor was shut down"
-            else:
-                logger.info("Scaling out blocks of executor %s: %s", self.label, ", ".join(blocks))
-                job_ids = self._launch_blocks(list(blocks))
+            logger.info("Scaling out blocks of executor %s: %s", self.label, ", ".join(blocks))
+            job_ids = self._launch_blocks(list(blocks))
         except Exception as e:  # noqa: BLE001 - providers raise what they like; the blocks have failed with it
             reason = str(e) or repr(e)
         except BaseException:
@@ -154,6 +160,14 @@ class BlockScaling(ParslExecutor):
         finally:
             self._submitted(blocks, job_ids, reason)
 
+    def _never_submitted(self, blocks: dict[str, Block]) -> None:
+        """Note that the executor was shut down before the provider was asked for these blocks."""
+        with self._blocks_news:
+            for block in blocks.values():
+                block.submitting = False
+                block.status = JobStatus(JobState.CANCELLED, "the executor was shut down before it was submitted")
+            self._blocks_news.notify_all()
+
     def _submitted(self, blocks: dict[str, Block], job_ids: Sequence[str], reason: str) -> None:
         """Note what became of a submission; jobs that nobody wants any more are cancelled."""
         unwanted = []
@@ -161,7 +175,8 @@ class BlockScaling(ParslExecutor):
             for (block_id, block), job_id in itertools.zip_longest(blocks.items(), job_ids[: len(blocks)]):
                 block.job_id, block.submitting = job_id or None, False
                 if not job_id:
-                    block.status = JobStatus(JobState.FAILED, f"Failed to start block {block_id}: {reason}")
+                    state = JobState.FAILED if self._has_been_connected(block_id) else JobState.MISSING
+                    block.status = JobStatus(state, f"Failed to start block {block_id}: {reason}")
                 elif self._closing or self._blocks.get(block_id) is not block:
                     unwanted.append(job_id)
                     block.status = JobStatus(JobState.SCALED_IN)

@@ -61,11 +61,6 @@ class BlockProviderExecutor(BlockScaling):
     def _fail_all(self, exception: Exception) -> None:
         """End all tasks that have not ended with `exception`; on any thread."""
 
-    def _has_been_connected(self, block_id: str) -> bool:
-        """Tell whether anything of a block was ever heard of."""
-        del block_id
-        return True
-
     def _is_connected(self, block_id: str) -> bool:
         """Tell whether a manager of a block is connected and heard of: a witness that it runs."""
         del block_id
