@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from parsl.data_provider.staging import Staging
     from parsl.executors.high_throughput.client import InterchangeClient
 
+__all__ = ["DEFAULT_LAUNCH_CMD", "HTEXFuture", "HighThroughputExecutor"]
+
 logger = logging.getLogger(__name__)
 
 
