@@ -267,6 +267,22 @@ def test_a_user_waits_for_blocks_that_are_about_to_be_empty(executor, provider):
     assert woken == [], "and nobody else does it"
 
 
+def test_two_who_give_back_at_once_do_not_take_the_same_blocks(executor, provider, monkeypatch):
+    executor.scale_out_facade(2)
+    real, nested = executor._choose, []
+
+    def choose(*args):
+        monkeypatch.setattr(executor, "_choose", real)
+        chosen = real(*args)
+        nested.extend(executor.scale_in(1))
+        return chosen
+
+    monkeypatch.setattr(executor, "_choose", choose)
+    assert executor.scale_in(2) == ["0"]
+    assert nested == ["1"]
+    assert sorted(provider.cancelled) == ["job-1", "job-2"]
+
+
 def test_a_user_does_not_wait_for_tasks(executor, provider, monkeypatch):
     monkeypatch.setattr(block_scaling, "EMPTY_SECONDS", 0.01)
     woken = SimpleQueue()

@@ -233,14 +233,15 @@ class BlockScaling(ParslExecutor):
         chosen = self._choose(blocks, max_idletime)
         waits = max_idletime is None
         with self._blocks_lock:
-            for block_id in chosen:
-                block = self._blocks[block_id]
+            # Somebody else may have chosen the same ones meanwhile, or they have ended.
+            chosen = [b for b in chosen if self._blocks[b].live and self._blocks[b].draining is None]
+            mine = [self._blocks[b] for b in chosen]
+            for block in mine:
                 block.draining, block.awaited = self.clock(), waits
         for block_id in chosen:
             logger.info("Block %s of executor %s is being given back: it gets no further task", block_id, self.label)
             self._start_drain(block_id)
         with self._blocks_news:
-            mine = [self._blocks[block_id] for block_id in chosen]
             if waits:
                 self._blocks_news.wait_for(lambda: all(block.emptied for block in mine), EMPTY_SECONDS)
             for block in mine:

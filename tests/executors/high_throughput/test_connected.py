@@ -56,7 +56,47 @@ def test_strangers_that_go_are_no_news(connected):
     assert connected.update(Managers([], ["nobody"])) == (False, False)
 
 
+def test_a_name_that_comes_back_from_another_block_has_left_the_first(connected):
+    assert connected.update(Managers([view("c", "2", draining=True)], [])) == (True, True)
+    assert connected.blocks == {"0": {"a", "b"}, "2": {"c"}}
+    assert connected.leaving == {"2"}
+
+
 def test_one_that_comes_and_goes_in_the_same_news_was_seen(connected):
     assert connected.update(Managers([view("x", "9")], ["x"])) == (False, False)
     assert "9" in connected.seen
     assert "9" not in connected.blocks
+
+
+def test_the_size_of_a_node_is_that_of_the_first_and_lasts():
+    connected = Connected()
+    assert connected.workers is None
+    for workers, name in ((4, "a"), (64, "b")):
+        small = view(name, "0")
+        small.worker_count = workers
+        connected.update(Managers([small], []))
+    assert connected.workers == 4
+    connected.update(Managers([], ["a", "b"]))
+    assert connected.workers == 4
+    connected.update(Managers([view("c", "1")], []))
+    assert connected.workers == 2
+
+
+def test_what_changes_in_a_large_block_costs_no_look_at_all_of_it():
+    """Each of 3,000 nodes comes, leaves and goes: with a look at all others each time, millions of steps."""
+    connected, looks = Connected(), 0
+
+    class Watched(set):
+        def __iter__(self):
+            nonlocal looks
+            looks += 1
+            return super().__iter__()
+
+    connected.blocks["0"] = Watched()
+    names = [str(n) for n in range(3000)]
+    for name in names:
+        connected.update(Managers([view(name, "0")], []))
+    for name in names:
+        connected.update(Managers([view(name, "0", draining=True)], []))
+    assert connected.leaving == {"0"}
+    assert looks == 0

@@ -105,8 +105,8 @@ def test_what_managers_say_counts_more_than_the_estimate_and_is_remembered(execu
     assert executor.workers_per_node == 3
     client.news(gone=["m0"])
     assert executor.workers_per_node == 3, "the next blocks will be like the last"
-    executor._watch_blocks(client)
-    assert executor.workers_per_node == 8, "a new run knows nothing"
+    client.news(view("1", workers=4))
+    assert executor.workers_per_node == 4
 
 
 # -- which block is given back -----------------------------------------------------------------------------------------

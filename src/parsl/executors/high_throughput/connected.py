@@ -15,6 +15,8 @@ class Connected:
         blocks: connected blocks, with the identities of their managers.
         seen: all blocks that have ever connected.
         leaving: connected blocks all whose managers are on their way out, and take no task.
+        workers: how many workers a node has: as the first of those that are connected said, or that were. One number,
+            for what follows from it is not to change whenever another node comes.
     """
 
     def __init__(self) -> None:
@@ -22,6 +24,9 @@ class Connected:
         self.blocks: dict[str, set[str]] = {}
         self.seen: set[str] = set()
         self.leaving: set[str] = set()
+        self.workers: int | None = None
+        # Managers of each block that are not on their way out.
+        self._staying: dict[str, int] = {}
 
     def update(self, news: Managers) -> tuple[bool, bool]:
         """Take in news.
@@ -30,25 +35,39 @@ class Connected:
             Whether a block has come, gone, or begun to leave; and whether one has gone.
         """
         touched = {view.block_id for view in news.managers}
-        touched |= {self.managers[name].block_id for name in news.gone if name in self.managers}
+        known = [view.manager for view in news.managers]
+        touched |= {self.managers[name].block_id for name in [*known, *news.gone] if name in self.managers}
         before = [(block in self.blocks, block in self.leaving) for block in touched]
         for view in news.managers:
-            self.managers[view.manager] = view
-            self.seen.add(view.block_id)
-            self.blocks.setdefault(view.block_id, set()).add(view.manager)
+            self._add(view)
         for name in news.gone:
-            gone = self.managers.pop(name, None)
-            if gone is not None:
-                self._remove(name, gone.block_id)
+            self._remove(name)
         for block in touched:
-            members = self.blocks.get(block, ())
-            leaves = bool(members) and all(self.managers[m].draining for m in members)
+            leaves = block in self.blocks and not self._staying[block]
             (self.leaving.add if leaves else self.leaving.discard)(block)
         after = [(block in self.blocks, block in self.leaving) for block in touched]
         return before != after, any(b[0] and not a[0] for b, a in zip(before, after, strict=True))
 
-    def _remove(self, name: str, block: str) -> None:
-        members = self.blocks[block]
+    def _add(self, view: ManagerView) -> None:
+        if not self.managers:
+            self.workers = view.worker_count
+        name, block = view.manager, view.block_id
+        old = self.managers.get(name)
+        if old is not None and old.block_id != block:
+            self._remove(name)
+            old = None
+        self.managers[name] = view
+        self.seen.add(block)
+        self.blocks.setdefault(block, set()).add(name)
+        stayed = old is not None and not old.draining
+        self._staying[block] = self._staying.get(block, 0) + (not view.draining) - stayed
+
+    def _remove(self, name: str) -> None:
+        view = self.managers.pop(name, None)
+        if view is None:
+            return
+        members = self.blocks[view.block_id]
         members.discard(name)
+        self._staying[view.block_id] -= not view.draining
         if not members:
-            del self.blocks[block]
+            del self.blocks[view.block_id], self._staying[view.block_id]

@@ -42,11 +42,9 @@ class PilotBlocks(BlockProviderExecutor):
         # Set by the kernel; an executor that is used alone makes one of its own.
         self.loop: Loop | None = None
         self._client: InterchangeClient | None = None
-        self._workers_known: int | None = None
 
     def _watch_blocks(self, client: InterchangeClient) -> None:
         """Hear of what concerns blocks: calls of these come on the loop."""
-        self._workers_known = None
         client.after_flush = self._check_demand
         client.blocks_changed = self._on_blocks_changed
         client.emptied = self._on_emptied
@@ -96,14 +94,10 @@ class PilotBlocks(BlockProviderExecutor):
 
     @property
     def workers_per_node(self) -> int | float:
-        """How many tasks a node runs at once: what a manager has said last, or else what the configuration allows."""
-        if self._client is not None:
-            view = next(iter(list(self._client.connected.managers.values())), None)
-            if view is not None:
-                # Kept when the last manager goes: the next blocks will be like it, and another guess makes others.
-                self._workers_known = view.worker_count
-        if self._workers_known is not None:
-            return self._workers_known
+        """How many tasks a node runs at once: what a manager has said, or else what the configuration allows."""
+        if self._client is not None and self._client.connected.workers is not None:
+            # Also when the last manager is gone: the next blocks will be like it, and another guess makes others.
+            return self._client.connected.workers
         known = [self.max_workers_per_node]
         cores = getattr(self._provider, "cores_per_node", None)
         if cores:
