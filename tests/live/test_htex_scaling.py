@@ -16,7 +16,7 @@ from parsl.app.app import python_app
 from parsl.executors import block_scaling
 from parsl.executors.high_throughput.errors import ManagerLost
 from parsl.jobs import block_keeper, job_status_poller
-from parsl.jobs.states import JobState
+from parsl.jobs.states import JobState, JobStatus
 from parsl.providers import LocalProvider
 from tests.live import pilot
 
@@ -178,6 +178,33 @@ def test_that_all_managers_of_a_block_are_gone_is_reason_to_ask(tmp_path, rarely
         # The script may end after its manager's connection did; the next reason is then a look of our own.
         pilot.wait_for(lambda: state_of(executor, "0").name == "FAILED" or executor.blocks_changed(True))
         assert executor.status()["0"].exit_code == 128 + signal.SIGKILL
+
+
+class Lying(LocalProvider):
+    """A provider whose batch system says that all is over."""
+
+    def status(self, job_ids):
+        return [JobStatus(JobState.COMPLETED, "not found") for _ in job_ids]
+
+
+def test_a_block_that_is_heard_of_is_not_replaced_whatever_the_provider_says(tmp_path, gate, rarely):
+    executor = pilot.htex(provider=Lying(init_blocks=1, max_blocks=3))
+    with pilot.kernel(tmp_path, executor, strategy="simple", strategy_period=0.05) as kernel:
+        future = python_app(pilot.wait_at, data_flow_kernel=kernel)(gate.path)
+        pilot.wait_for(lambda: pilot.running(executor, 1))
+        for _ in range(5):
+            kernel.job_status_poller.poll()
+        status = executor.status()
+        assert list(status) == ["0"]
+        assert status["0"].state is JobState.RUNNING
+        assert "the provider says COMPLETED, but its managers are connected: not found" in status["0"].message
+        gate.let(1)
+        assert future.result(pilot.SOON)
+        pilot.kill(pilot.manager_of(executor))
+        pilot.wait_for(lambda: state_of(executor, "0") is JobState.COMPLETED)
+        # What has really ended is to be cleared away too.
+        jobs = list(executor.provider.resources)
+        pilot.wait_for(lambda: LocalProvider.status(executor.provider, jobs)[0].terminal)
 
 
 def test_a_block_that_somebody_else_cancels_is_replaced_and_its_tasks_run_again(tmp_path, gate):
