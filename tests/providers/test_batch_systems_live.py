@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -25,6 +26,7 @@ from parsl.providers import (
 )
 from parsl.providers.errors import SubmitException
 from tests.cloud_services import service
+from tests.providers import array_front
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
@@ -43,12 +45,16 @@ SYSTEMS = {
 
 
 @pytest.fixture(scope="module", params=SYSTEMS)
-def system(request):
+def system(request, tmp_path_factory):
     """Give the name of a batch system that is up, with its commands on PATH."""
     with service(SYSTEMS[request.param][0]) as variables, pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             # One script gives both, and names LSF's folder.
             own = value.replace("/lsf-pbspro/lsf", f"/lsf-pbspro/{request.param}")
+            if own != value or request.param == "lsf":
+                front = tmp_path_factory.mktemp("front") / request.param
+                array_front.install(front, own.partition(":")[0])
+                own = f"{front}:{own}"
             patch.setenv(name, own.replace("$PATH", os.environ["PATH"]))
         yield request.param
 
@@ -123,6 +129,27 @@ def test_jobs_are_cancelled_with_one_command(provider):
     assert provider.cancel(ids) == [True] * 3
     for job_id in ids:
         assert wait_for_state(provider, job_id, JobState.CANCELLED, JobState.FAILED).state is JobState.CANCELLED
+
+
+def test_several_blocks_are_one_array(provider, system):
+    commands = ["echo first", "echo second; exit 5", "exec sleep 1000", "exec sleep 1000"]
+    ids = provider.submit_many(commands, 1)
+    assert len(set(ids)) == 4
+    if system == "torque":
+        # Slurm's Torque commands take an array, but not the ids of its jobs.
+        assert provider.blocks_per_submission == 1
+    else:
+        assert len({re.match(r"\d+", job_id)[0] for job_id in ids}) == 1
+    first, second, third, fourth = ids
+    assert wait_for_state(provider, first, JobState.COMPLETED).exit_code == 0
+    assert wait_for_state(provider, second, JobState.FAILED).exit_code == 5
+    wait_until(lambda: provider.status([first])[0].stdout == "first\n")
+    wait_until(lambda: provider.status([second])[0].stdout == "second\n")
+    for job_id in (third, fourth):
+        wait_for_state(provider, job_id, JobState.RUNNING)
+    assert provider.cancel([third]) == [True]
+    wait_for_state(provider, third, JobState.CANCELLED)
+    assert wait_for_state(provider, fourth, JobState.RUNNING).exit_code is None
 
 
 def test_a_queue_that_does_not_exist(provider, system):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -149,7 +148,7 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
     def blocks_per_submission(self) -> int:
         """How many blocks `submit_many` may be given: more than 1 where the batch system takes job arrays."""
         own = getattr(self.submit, "__func__", None) is ClusterProvider.submit
-        return LARGEST_ARRAY if own and self.array_index is not None and not self._arrays_refused else 1
+        return LARGEST_ARRAY if own and self._takes_arrays and not self._arrays_refused else 1
 
     def submit_many(
         self, commands: Sequence[str], tasks_per_node: int, job_names: Sequence[str] | None = None
@@ -174,7 +173,7 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
             try:
                 return self._submit_array(commands, tasks_per_node, names)
             except SubmitException as error:
-                if "array" not in f"{error.stderr}".lower():
+                if "array" not in f"{error.stderr}{error.stdout}".lower():
                     raise
                 logger.warning("Job arrays are refused, so blocks are submitted one by one from now on: %s", error)
                 self._arrays_refused = True
@@ -190,16 +189,19 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
     def _submit_array(self, commands: Sequence[str], tasks_per_node: int, names: Sequence[str]) -> list[str]:
         path, name = self._new_path(names[0]), self._unique_name(names[0])
         with self._refusals(names[0]):
-            options = render(self.template, self.template_values(name, path, tasks_per_node))
-        for number, command in enumerate(commands):
+            self._write_array(name, path, tasks_per_node)
+        for number, command in enumerate(commands, self.array_first):
             launch = self.launcher(command, tasks_per_node, self.nodes_per_block)
             write_script(f"{path}.{number}", f"#!/bin/bash\n{self._body(f'{path}.{number}', launch)}")
-        run = f'exec bash {shlex.quote(path)}."${self.array_index}"'
-        write_script(path, f"#!/bin/bash\n{options}{self.scheduler_options}\n\n{run}\n")
-        array_id = self._hand_over(self.array_command(path, len(commands)), names[0], name)
-        job_ids = [f"{array_id}_{number}" for number in range(len(commands))]
-        for number, job_id in enumerate(job_ids):
+        array_id = self._hand_over(self.array_command(path, name, len(commands)), names[0], name)
+        job_ids = []
+        for number in range(self.array_first, self.array_first + len(commands)):
+            job_id = self.array_job_id(array_id, number)
+            if job_id is None:
+                answer = self._call(self.cancel_command([array_id]))
+                raise SubmitException(names[0], f"{array_id} is not the id of an array; {answer.words}", stderr="no array")
             self._enter(job_id, name, f"{path}.{number}")
+            job_ids.append(job_id)
         logger.info("Submitted %d jobs to %s as array %s: %s", len(job_ids), self.label, array_id, path)
         return job_ids
 
@@ -231,6 +233,11 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
         return [i in self.resources and i not in failed for i in job_ids]
 
     # -- how they do it ------------------------------------------------------------------------------------------
+
+    @property
+    def _takes_arrays(self) -> bool:
+        """Whether blocks can be jobs of an array."""
+        return self.array_index is not None
 
     def _new_path(self, job_name: str) -> str:
         if self.script_dir is None:
@@ -277,6 +284,11 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
             return None
         hours, minutes, seconds = map(int, self.walltime.split(":"))
         return hours * 3600 + minutes * 60 + seconds
+
+    def _write_array(self, name: str, path: str, tasks_per_node: int) -> None:
+        """Write what an array has beside the scripts of its jobs."""
+        options = render(self.template, self.template_values(name, path, tasks_per_node))
+        write_script(path, self.array_script(f"{options}{self.scheduler_options}", path))
 
     def _body(self, path: str, launch: str) -> str:
         known = {"PARSL_CORES": self.cores_per_node, "PARSL_MEMORY_GB": self.mem_per_node}

@@ -69,7 +69,8 @@ request_memory = {mem}
 requirements = {requirements}
 periodic_remove = (JobStatus == 2) && (time() - JobCurrentStartDate > {walltime})
 """
-    unknown_job = re.compile(r"Couldn't find/remove all jobs|No jobs? matching")
+    array_index = "Process"
+    unknown_job = re.compile(r"Couldn't find/remove all jobs|No jobs? matching|Job \d+\.\d+ not found")
 
     @check_types
     def __init__(
@@ -136,6 +137,16 @@ periodic_remove = (JobStatus == 2) && (time() - JobCurrentStartDate > {walltime}
         write_script(path, f"#!/bin/bash\n{self._body(path, launch)}")
         write_script(f"{path}.submit", f"{description}{self.scheduler_options}\nqueue {self.nodes_per_block}\n")
 
+    @property
+    def _takes_arrays(self) -> bool:
+        """Jobs of one submission are a block's nodes, or blocks of one node each."""
+        return self.nodes_per_block == 1
+
+    def _write_array(self, name: str, path: str, tasks_per_node: int) -> None:
+        values = self.template_values(name, path, tasks_per_node)
+        own = {**values, "script": f"{values['script']}.$(Process)"}
+        write_script(f"{path}.submit", f"{render(self.template, own, quote=str)}{self.scheduler_options}\n")
+
     def _enter(self, job_id: str, name: str, path: str) -> None:
         super()._enter(job_id, name, path)
         if self.nodes_per_block > 1:  # several jobs write that file
@@ -144,6 +155,14 @@ periodic_remove = (JobStatus == 2) && (time() - JobCurrentStartDate > {walltime}
     def submit_command(self, script: str) -> str:
         """Call condor_submit."""
         return f"condor_submit -terse {shlex.quote(script)}.submit"
+
+    def array_command(self, script: str, job_name: str, count: int) -> str:
+        """Call condor_submit with the number of jobs."""
+        return f"{self.submit_command(script)} -queue {count}"
+
+    def array_job_id(self, array_id: str, number: int) -> str:
+        """Return the number of the job within its cluster."""
+        return f"{array_id}.{number}"
 
     def parse_job_id(self, text: str) -> str | None:
         """Find the number of the cluster, which is what HTCondor calls the jobs of one submission."""

@@ -35,7 +35,7 @@ STATES = {
 }
 """LSF's words for the state of a job. ZOMBI and UNKWN say that LSF itself does not know."""
 
-_ROW = re.compile(r"(?P<id>\d+(\[\d+\])?)\s+(?P<state>[A-Z]+)\s+(?P<code>\d+|-)(\s+(?P<reason>.*))?")
+_ROW = re.compile(r"(?P<id>\d+)(\[\d+\])?\s+(?P<index>\d+|-)\s+(?P<state>[A-Z]+)\s+(?P<code>\d+|-)")
 _JOB_ID = re.compile(r"Job <(\d+)> is submitted")
 
 
@@ -75,6 +75,8 @@ class LSFProvider(ClusterProvider, RepresentationMixin):
 #BSUB -q {queue}
 #BSUB -P {project}
 """
+    array_index = "LSB_JOBINDEX"
+    array_first = 1
     unknown_job = re.compile(r"is not found|No matching job found|already finished|is being terminated")
 
     @check_types
@@ -141,6 +143,16 @@ class LSFProvider(ClusterProvider, RepresentationMixin):
         path = shlex.quote(script)
         return f"bsub -o {path}.stdout -e {path}.stderr {'< ' if self.bsub_redirection else ''}{path}"
 
+    def array_command(self, script: str, job_name: str, count: int) -> str:
+        """Call bsub for a job array, which its name makes it; %I is a job's number."""
+        path, name = shlex.quote(script), shlex.quote(f"{job_name}[1-{count}]")
+        output = f"-o {path}.%I.stdout -e {path}.%I.stderr"
+        return f"bsub -J {name} {output} {'< ' if self.bsub_redirection else ''}{path}"
+
+    def array_job_id(self, array_id: str, number: int) -> str:
+        """Return the id as bjobs and bkill take it."""
+        return f"{array_id}[{number}]"
+
     def parse_job_id(self, text: str) -> str | None:
         """Find the id in bsub's sentence."""
         match = _JOB_ID.search(text)
@@ -148,11 +160,11 @@ class LSFProvider(ClusterProvider, RepresentationMixin):
 
     def status_command(self, job_ids: list[str]) -> str:
         """Call bjobs."""
-        return f"bjobs -a -noheader -o 'jobid stat exit_code' {shlex.join(job_ids)}"
+        return f"bjobs -a -noheader -o 'jobid jobindex stat exit_code' {shlex.join(job_ids)}"
 
     def parse_status(self, text: str) -> dict[str, JobStatus]:
         """Read what bjobs printed."""
-        return {row["id"]: _status(row["state"], row["code"]) for row in match_rows(_ROW, text)}
+        return {_id(row): _status(row["state"], row["code"]) for row in match_rows(_ROW, text)}
 
     def cancel_command(self, job_ids: list[str]) -> str:
         """Call bkill."""
@@ -161,6 +173,11 @@ class LSFProvider(ClusterProvider, RepresentationMixin):
     def cancel_name_command(self, job_name: str) -> str:
         """Call bkill with a name."""
         return f"bkill -J {shlex.quote(job_name)} 0"
+
+
+def _id(row: re.Match[str]) -> str:
+    """Make an id of its columns; a job that is in no array has the index 0."""
+    return row["id"] if row["index"] in {"0", "-"} else f"{row['id']}[{row['index']}]"
 
 
 def _status(word: str, code: str) -> JobStatus:

@@ -50,6 +50,7 @@ class PBSProProvider(TorqueProvider):
 #PBS -A {account}
 #PBS -q {queue}
 """
+    array_index = "PBS_ARRAY_INDEX"
     longest_name = 220
 
     @check_types
@@ -99,6 +100,10 @@ class PBSProProvider(TorqueProvider):
         more = self.select_options.strip().lstrip(":")
         select = f"{self.nodes_per_block}:ncpus={self.cpus_per_node}{f':{more}' if more else ''}"
         return {**super().template_values(job_name, path, tasks_per_node), "select": select}
+
+    def array_command(self, script: str, job_name: str, count: int) -> str:
+        """Call qsub for a job array."""
+        return self._array_command(script, f"-J 0-{count - 1}")
 
     def status_command(self, job_ids: list[str]) -> str:
         """Call qstat for all that it knows of each job, also of those that have ended."""

@@ -155,7 +155,7 @@ class SlurmProvider(ClusterProvider, RepresentationMixin):
         plain = shlex.quote(script.replace("%", "%%"))
         return f"sbatch --output={plain}.stdout --error={plain}.stderr {shlex.quote(script)}"
 
-    def array_command(self, script: str, count: int) -> str:
+    def array_command(self, script: str, job_name: str, count: int) -> str:
         """Call sbatch for a job array."""
         plain = shlex.quote(script.replace("%", "%%"))
         output = f"--output={plain}.%a.stdout --error={plain}.%a.stderr"

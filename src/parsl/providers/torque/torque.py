@@ -74,6 +74,7 @@ class TorqueProvider(ClusterProvider, RepresentationMixin):
 #PBS -A {account}
 #PBS -q {queue}
 """
+    array_index = "PBS_ARRAYID"
     unknown_job_codes = frozenset({35, 153})
     longest_name = 15
     unknown_job = re.compile(
@@ -127,6 +128,24 @@ class TorqueProvider(ClusterProvider, RepresentationMixin):
         """Call qsub; with the paths of what the job prints, which would need other quotes within the script."""
         path = shlex.quote(script)
         return f"qsub -o {path}.stdout -e {path}.stderr {path}"
+
+    def array_command(self, script: str, job_name: str, count: int) -> str:
+        """Call qsub for a job array, each job of which looks after its own output: see `array_script`."""
+        return self._array_command(script, f"-t 0-{count - 1}")
+
+    def array_script(self, options: str, script: str) -> str:
+        """Let each job redirect its output, for which the PBSs have names of files that differ with their releases."""
+        own = f'{shlex.quote(script)}."$n"'
+        run = f'n=${{{self.array_index}:?}}\nexec bash {own} > {own}.stdout 2> {own}.stderr'
+        return f"#!/bin/bash\n{options}\n\n{run}\n"
+
+    def array_job_id(self, array_id: str, number: int) -> str | None:
+        """Put the number between the brackets that an array's id has."""
+        return array_id.replace("[]", f"[{number}]") if "[]" in array_id else None
+
+    def _array_command(self, script: str, numbers: str) -> str:
+        path = shlex.quote(script)
+        return f"qsub {numbers} -o {path}.stdout -e {path}.stderr {path}"
 
     def parse_job_id(self, text: str) -> str | None:
         """Find the line that is an id: `number.server` or `number`; the last, if there are several."""
