@@ -61,9 +61,7 @@ def submit(arrays: Path, real: str, args: list[str], numbers: range) -> int:
         own = [arg.replace("%I", str(number)) for arg in args]
         own[at : at + 2] = ["-J", own[at + 1].partition("[")[0]] if lsf else ["-v", f"PBS_ARRAY_INDEX={number}"]
         environment = {**os.environ, "LSB_JOBINDEX": str(number)}
-        answer = subprocess.run(
-            [real, *own], text=True, capture_output=True, input=text, env=environment, check=False
-        )
+        answer = subprocess.run([real, *own], text=True, capture_output=True, input=text, env=environment, check=False)
         if answer.returncode:
             sys.stderr.write(answer.stderr)
             return answer.returncode

@@ -25,7 +25,7 @@ from parsl.providers import (
     TorqueProvider,
 )
 from parsl.providers.errors import SubmitException
-from tests.cloud_services import service
+from tests.cloud_services import record_proof, service
 from tests.providers import array_front
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
@@ -60,8 +60,9 @@ def system(request, tmp_path_factory):
 
 
 @pytest.fixture
-def provider(system, tmp_path):
-    _, kind, options, _ = SYSTEMS[system]
+def provider(system, tmp_path, record_property):
+    name, kind, options, _ = SYSTEMS[system]
+    record_proof(record_property, kind.__name__, "SingleNodeLauncher", system if name == "lsf-pbspro" else name)
     provider = kind(**COMMON, **options, worker_init=f"export PYTHONPATH={SOURCE}")
     provider.script_dir = str(tmp_path / "scripts")
     yield provider

@@ -33,7 +33,7 @@ def test_the_job_id_is_found_among_banners():
 
 
 def test_status():
-    text = "1   0  RUN   -\n2 0 PEND  -\n3 0 DONE  -\n4 0 EXIT  7\n5  0   EXIT  140\n6 0 PSUSP -\n7 0 UNKWN -\n8 0 EXIT -\n"
+    text = "1  0   RUN -\n2 0 PEND -\n3 0 DONE -\n4 0 EXIT 7\n5 0 EXIT  140\n6 0 PSUSP -\n7 0 UNKWN -\n8 0 EXIT -\n"
     found = LSFProvider().parse_status(text)
     assert list(states(found).values()) == [
         "RUNNING",

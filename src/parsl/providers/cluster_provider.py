@@ -11,8 +11,7 @@ from typing import Any
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobState, JobStatus
-from parsl.launchers.errors import BadLauncher
-from parsl.providers.base import ExecutionProvider, check_block_numbers
+from parsl.providers.base import ExecutionProvider, launcher_or_default
 from parsl.providers.batch_system import BatchSystem
 from parsl.providers.commands import Answer, batched
 from parsl.providers.errors import ScriptPathError, SubmitException
@@ -55,7 +54,7 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
         max_blocks: Blocks to have at most.
         parallelism: Workers to ask for per waiting task, 0 to 1.
         walltime: Time limit of each block, "HH:MM:SS".
-        launcher: Starts the command within the block.
+        launcher: Starts the command within the block; None for a SingleNodeLauncher.
         cmd_timeout: Seconds that a command of the batch system may take.
 
     Raises:
@@ -81,10 +80,7 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
         launcher: Any,
         cmd_timeout: int = 10,
     ) -> None:
-        if not callable(launcher):
-            raise BadLauncher(launcher)
-        check_block_numbers(
-            type(self).__name__,
+        self._set_block_numbers(
             nodes_per_block=nodes_per_block,
             init_blocks=init_blocks,
             min_blocks=min_blocks,
@@ -96,13 +92,8 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
         if not cmd_timeout > 0:
             raise ConfigurationError(f"{type(self).__name__}: cmd_timeout has to be more than 0, but is {cmd_timeout}")
         self._label = label
-        self.nodes_per_block = nodes_per_block
-        self.init_blocks = init_blocks
-        self.min_blocks = min_blocks
-        self.max_blocks = max_blocks
-        self.parallelism = parallelism
         self.walltime = walltime
-        self.launcher = launcher
+        self.launcher = launcher_or_default(launcher)
         self.cmd_timeout = cmd_timeout
         self.worker_init = ""
         self.scheduler_options = ""
@@ -199,7 +190,9 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
             job_id = self.array_job_id(array_id, number)
             if job_id is None:
                 answer = self._call(self.cancel_command([array_id]))
-                raise SubmitException(names[0], f"{array_id} is not the id of an array; {answer.words}", stderr="no array")
+                raise SubmitException(
+                    names[0], f"{array_id} is not the id of an array; {answer.words}", stderr="no array"
+                )
             self._enter(job_id, name, f"{path}.{number}")
             job_ids.append(job_id)
         logger.info("Submitted %d jobs to %s as array %s: %s", len(job_ids), self.label, array_id, path)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobStatus
-from parsl.launchers.launchers import SingleNodeLauncher
 from parsl.providers.cluster_provider import ClusterProvider
 from parsl.providers.condor.answers import read_history, read_queue
 from parsl.providers.scripts import render, write_script
@@ -18,7 +17,7 @@ from parsl.utils import wtime_to_minutes
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    AnyLauncher = Callable[[str, int, int], str]
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["CondorProvider"]
 
@@ -101,7 +100,7 @@ periodic_remove = (JobStatus == 2) && (time() - JobCurrentStartDate > {walltime}
             max_blocks,
             parallelism,
             walltime,
-            SingleNodeLauncher() if launcher is None else launcher,
+            launcher,
             cmd_timeout,
         )
         if cmd_chunk_size < 1:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from parsl.jobs.states import JobState, JobStatus
-from parsl.launchers.launchers import SingleNodeLauncher
 from parsl.providers.cluster_provider import ClusterProvider
-from parsl.providers.commands import match_rows
+from parsl.providers.commands import match_rows, output_options
 from parsl.representation import RepresentationMixin
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    AnyLauncher = Callable[[str, int, int], str]
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["GridEngineProvider"]
 
@@ -86,7 +85,7 @@ class GridEngineProvider(ClusterProvider, RepresentationMixin):
             max_blocks,
             parallelism,
             walltime,
-            SingleNodeLauncher() if launcher is None else launcher,
+            launcher,
             cmd_timeout,
         )
         self.scheduler_options = scheduler_options
@@ -116,14 +115,13 @@ class GridEngineProvider(ClusterProvider, RepresentationMixin):
         return {"job_name": job_name, "walltime": self.walltime, "queue": self.queue}
 
     def submit_command(self, script: str) -> str:
-        """Call qsub; with the paths of what the job prints, which would need other quotes within the script."""
-        path = shlex.quote(script)
-        return f"qsub -o {path}.stdout -e {path}.stderr {path}"
+        """Call qsub."""
+        return f"qsub {output_options(script)} {shlex.quote(script)}"
 
     def array_command(self, script: str, job_name: str, count: int) -> str:
         """Call qsub for a job array; $TASK_ID in a path is a job's number, which Grid Engine puts there."""
-        path = shlex.quote(script)
-        return f"qsub -t 1-{count} -o {path}.'$TASK_ID'.stdout -e {path}.'$TASK_ID'.stderr {path}"
+        output = output_options(script, ".'$TASK_ID'")
+        return f"qsub -t 1-{count} {output} {shlex.quote(script)}"
 
     def array_job_id(self, array_id: str, number: int) -> str:
         """Return the id as qdel takes it."""

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobState, JobStatus
-from parsl.launchers.launchers import SingleNodeLauncher
 from parsl.providers.cluster_provider import ClusterProvider
-from parsl.providers.commands import match_rows
+from parsl.providers.commands import match_rows, output_options
 from parsl.providers.errors import SchedulerMissingArgs
 from parsl.representation import RepresentationMixin
 from parsl.utils import wtime_to_minutes
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    AnyLauncher = Callable[[str, int, int], str]
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["LSFProvider"]
 
@@ -107,7 +106,7 @@ class LSFProvider(ClusterProvider, RepresentationMixin):
             max_blocks,
             parallelism,
             walltime,
-            SingleNodeLauncher() if launcher is None else launcher,
+            launcher,
             cmd_timeout,
         )
         if not request_by_nodes and cores_per_block is None:
@@ -139,15 +138,13 @@ class LSFProvider(ClusterProvider, RepresentationMixin):
         }
 
     def submit_command(self, script: str) -> str:
-        """Call bsub; with the paths of what the job prints, which would need other quotes within the script."""
-        path = shlex.quote(script)
-        return f"bsub -o {path}.stdout -e {path}.stderr {'< ' if self.bsub_redirection else ''}{path}"
+        """Call bsub with the script as its input or by name."""
+        return f"bsub {output_options(script)} {self._named(script)}"
 
     def array_command(self, script: str, job_name: str, count: int) -> str:
         """Call bsub for a job array, which its name makes it; %I is a job's number."""
-        path, name = shlex.quote(script), shlex.quote(f"{job_name}[1-{count}]")
-        output = f"-o {path}.%I.stdout -e {path}.%I.stderr"
-        return f"bsub -J {name} {output} {'< ' if self.bsub_redirection else ''}{path}"
+        name = shlex.quote(f"{job_name}[1-{count}]")
+        return f"bsub -J {name} {output_options(script, '.%I')} {self._named(script)}"
 
     def array_job_id(self, array_id: str, number: int) -> str:
         """Return the id as bjobs and bkill take it."""
@@ -173,6 +170,9 @@ class LSFProvider(ClusterProvider, RepresentationMixin):
     def cancel_name_command(self, job_name: str) -> str:
         """Call bkill with a name."""
         return f"bkill -J {shlex.quote(job_name)} 0"
+
+    def _named(self, script: str) -> str:
+        return f"{'< ' if self.bsub_redirection else ''}{shlex.quote(script)}"
 
 
 def _id(row: re.Match[str]) -> str:

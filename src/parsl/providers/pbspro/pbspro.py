@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobStatus
 from parsl.launchers.launchers import SingleNodeLauncher
+from parsl.providers.commands import output_options
 from parsl.providers.torque.torque import TorqueProvider, pbs_status
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    AnyLauncher = Callable[[str, int, int], str]
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["PBSProProvider"]
 
@@ -103,7 +104,7 @@ class PBSProProvider(TorqueProvider):
 
     def array_command(self, script: str, job_name: str, count: int) -> str:
         """Call qsub for a job array."""
-        return self._array_command(script, f"-J 0-{count - 1}")
+        return f"qsub -J 0-{count - 1} {output_options(script)} {shlex.quote(script)}"
 
     def status_command(self, job_ids: list[str]) -> str:
         """Call qstat for all that it knows of each job, also of those that have ended."""
