@@ -175,6 +175,17 @@ def test_no_cluster_is_configured(monkeypatch, tmp_path):
         KubernetesProvider("python:3").submit("true", 1)
 
 
+def test_a_cluster_may_be_named_after_the_library_was_imported(monkeypatch, tmp_path):
+    (tmp_path / "config").write_text(
+        """{"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}], "users": [{"name": "u", "user": {}}],
+        "clusters": [{"name": "k", "cluster": {"server": "http://127.0.0.1:9"}}]}"""
+    )
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'config'}:{tmp_path / 'none'}")
+    with KubernetesProvider("python:3").api.api_client as client:
+        assert client.configuration.host == "http://127.0.0.1:9"
+
+
 # Status
 
 

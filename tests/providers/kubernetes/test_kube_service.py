@@ -108,7 +108,7 @@ def test_an_image_that_is_not_there_is_given_up(make):
 
 
 def test_an_account_that_may_not_make_pods(make):
-    provider = make(api_client=config.new_client_from_config(context="limited"))
+    provider = make(api_client=config.new_client_from_config(os.environ["KUBECONFIG"], context="limited"))
     with pytest.raises(SubmitException, match="forbidden"):
         provider.submit("true", 1)
 
