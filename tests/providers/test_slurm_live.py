@@ -39,6 +39,13 @@ def proof(slurm, request, record_property):
     record_proof(record_property, "SlurmProvider", launcher, "slurm")
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_left(slurm, tmp_path):
+    """See to it that Slurm has no job of which the script is in the test's folder."""
+    yield
+    wait_until(lambda: str(tmp_path) not in run("squeue --noheader --states=pending,running --format=%o"))
+
+
 def run(command):
     return subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
 
@@ -73,8 +80,7 @@ def overtime(slurm, tmp_path_factory):
 
 @pytest.fixture
 def load(tmp_path):
-    """Load a kernel with an executor on a provider; afterwards Slurm has nothing of ours."""
-    loaded = []
+    """Load a kernel with an executor on a provider."""
 
     def start(provider, **options):
         executor = HighThroughputExecutor(
@@ -82,14 +88,11 @@ def load(tmp_path):
         )
         settings = {"strategy": "none", "run_dir": str(tmp_path), **options}
         DataFlowKernelLoader.load(Config(executors=[executor], **settings))
-        loaded.append(executor)
         return executor
 
     yield start
-    DataFlowKernelLoader.clear() if not loaded else DataFlowKernelLoader.dfk().cleanup()
+    DataFlowKernelLoader.dfk().cleanup()
     DataFlowKernelLoader.clear()
-    jobs = {job_id.partition("_")[0] for executor in loaded for job_id in executor.provider.resources}
-    wait_until(lambda: not jobs & {row.partition("_")[0] for row in run("squeue --noheader --format=%i").split()})
 
 
 @python_app

@@ -105,7 +105,7 @@ class ExecutionProvider(metaclass=ABCMeta):
     def _set_block_numbers(
         self, *, nodes_per_block: int, init_blocks: int, min_blocks: int, max_blocks: int, parallelism: float
     ) -> None:
-        """Keep numbers of blocks, unless they can't be meant. Whether they fit each other is left open: each may yet change.
+        """Keep numbers of blocks that may be meant; whether they fit each other is left open, as each may change.
 
         Args:
             nodes_per_block: At least 1.

@@ -134,7 +134,15 @@ def test_a_zone_without_room_leads_to_the_next(provider):
 
 @pytest.mark.parametrize(
     ("code", "times"),
-    [("InsufficientInstanceCapacity", len(SUBNETS)), ("InvalidAMIID.NotFound", 1), ("InvalidKeyPair.NotFound", 1)],
+    [
+        ("InsufficientInstanceCapacity", len(SUBNETS)),
+        ("InvalidAMIID.NotFound", 1),
+        ("InvalidKeyPair.NotFound", 1),
+        ("InstanceLimitExceeded", 1),
+        ("RequestExpired", 1),
+        ("AuthFailure", 1),
+        ("UnauthorizedOperation", 1),
+    ],
 )
 def test_a_refusal_carries_the_words_of_ec2(provider, code, times):
     for _ in range(times):

@@ -122,7 +122,3 @@ class PBSProProvider(TorqueProvider):
         if not isinstance(jobs, dict):
             raise ValueError("there is no table of jobs in it")  # noqa: TRY004 - the text is wrong, not a type
         return {i: pbs_status(str(facts.get("job_state", "")), facts) for i, facts in jobs.items()}
-
-    def cancel_name_command(self, job_name: str) -> str:
-        """Call qdel for what qselect finds under a name."""
-        return f"jobs=$(qselect -N {shlex.quote(job_name)}) && qdel $jobs"

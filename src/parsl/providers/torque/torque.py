@@ -169,6 +169,10 @@ class TorqueProvider(ClusterProvider, RepresentationMixin):
         """Call qdel."""
         return f"qdel {shlex.join(job_ids)}"
 
+    def cancel_name_command(self, job_name: str) -> str:
+        """Call qdel for what qselect finds under a name."""
+        return f'jobs=$(qselect -N {shlex.quote(job_name)}) && {{ [ -z "$jobs" ] || qdel $jobs; }}'
+
     def _query(self, job_ids: list[str]) -> tuple[dict[str, JobStatus], str | None]:
         # The server's name behind the number may be another one than qsub printed.
         found, trouble = super()._query(job_ids)
