@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.metadata
 import json
 import os
 import re
@@ -72,7 +73,7 @@ class System(NamedTuple):
     Attributes:
         name: Its name for people.
         how: How real it is.
-        version: Command that prints its version.
+        version: Command that prints its version; or the name of a Python distribution, with "package:" before it.
     """
 
     name: str
@@ -90,11 +91,24 @@ SYSTEMS = {
     "lsf": System("commands of LSF on Slurm, after its documentation", "stand-in; jobs run", "sinfo --version"),
     "openmpi": System("Open MPI", REAL, "mpirun.openmpi --version"),
     "mpich": System("MPICH", REAL, "mpichversion; mpiexec.mpich --version"),
+    "parallel": System("GNU parallel over OpenSSH", REAL, "parallel --version"),
     "moto": System("moto", "stand-in; blocks run as processes; boto3 is real", "$SVC/moto/venv/bin/pip show moto"),
     "gcp": System(
         "gcplocal",
         "stand-in; blocks run as processes; google-cloud-compute is real",
         "$SVC/gcp/venv/bin/pip show gcplocal",
+    ),
+    "ec2-answers": System("answers of EC2", "recorded or written by hand; boto3 is real", "package:boto3"),
+    "azure-routes": System(
+        "routes of Azure", "a server of the tests; azure-mgmt-compute is real", "package:azure-mgmt-compute"
+    ),
+    "google-routes": System(
+        "routes of the Compute Engine",
+        "a server of the tests; google-cloud-compute is real",
+        "package:google-cloud-compute",
+    ),
+    "kubernetes-routes": System(
+        "routes of Kubernetes", "a server of the tests; kubernetes is real", "package:kubernetes"
     ),
     "kubernetes": System(
         "API server and scheduler of Kubernetes",
@@ -107,6 +121,8 @@ SYSTEMS = {
 @functools.cache
 def version_of(name: str) -> str:
     """Ask a system for its version; its commands have to be on PATH."""
+    if SYSTEMS[name].version.startswith("package:"):
+        return importlib.metadata.version(SYSTEMS[name].version.removeprefix("package:"))
     command = f'SVC="${{SVC_HOME:-/tmp/svc}}"; {SYSTEMS[name].version}'
     text = subprocess.run(command, shell=True, capture_output=True, text=True, check=False).stdout
     match = re.search(r"\d+(\.\d+)+", text)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 
 import pytest
 
 from parsl.jobs.states import JobState
-from parsl.launchers import MpiExecLauncher, MpiRunLauncher, SrunLauncher, SrunMPILauncher
+from parsl.launchers import GnuParallelLauncher, MpiExecLauncher, MpiRunLauncher, SrunLauncher, SrunMPILauncher
 from parsl.providers import SlurmProvider
 from tests.cloud_services import record_proof, service
 
@@ -40,6 +41,28 @@ def test_mpi_starts_all_copies_and_tells_the_exit_code_of_a_failed_one(mpi, laun
     assert sorted(ended.stdout.split("\n")) == ["", "rank <0>", "rank <1>"]
     ended = run('if [ "${OMPI_COMM_WORLD_RANK:-$PMI_RANK}" = 1 ]; then exit 7; fi')
     assert ended.returncode == 7, ended.stderr
+
+
+def test_gnu_parallel_starts_copies_over_ssh_and_fails_with_them(tmp_path, monkeypatch, record_property):
+    if shutil.which("parallel") is None:
+        pytest.skip("no GNU parallel")
+    with service("staging") as variables:
+        record_proof(record_property, "-", "GnuParallelLauncher", "parallel")
+        nodes = tmp_path / "nodes"
+        nodes.write_text(f"{variables['STAGING_SSH_HOST']}\n" * 2)
+        monkeypatch.setenv("PBS_NODEFILE", str(nodes))
+        monkeypatch.setenv("PARALLEL_SSH", f"ssh -F {variables['STAGING_SSH_CONFIG']}")
+        monkeypatch.setenv("CARRIED", "here and there")
+
+        def run(command):
+            script = GnuParallelLauncher()(command, 2, 1)
+            return subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+        ended = run('echo "$CARRIED in $PWD by ${SSH_CONNECTION%% *}"')
+        assert ended.returncode == 0, ended.stderr
+        line = f"here and there in {tmp_path} by 127.0.0.1"
+        assert sorted(ended.stdout.splitlines()) == [f"1\t{line}", f"2\t{line}"]
+        assert run("exit 7").returncode != 0
 
 
 def wait_for_end(provider, job_id):

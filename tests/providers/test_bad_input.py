@@ -28,7 +28,7 @@ SYSTEMS = {
         SlurmProvider,
         ("sbatch", "scancel"),
         "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
-        "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size)",
+        "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)",
         "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
     ),
     "pbspro": (

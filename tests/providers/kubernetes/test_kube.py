@@ -12,6 +12,7 @@ from parsl.jobs.states import JobState
 from parsl.providers import KubernetesProvider
 from parsl.providers.errors import SubmitException
 from tests.cloud_server import Answer, Request, serve
+from tests.cloud_services import record_proof
 
 client = pytest.importorskip("kubernetes.client")
 
@@ -73,7 +74,8 @@ def cluster():
 
 
 @pytest.fixture
-def make(cluster, tmp_path):
+def make(cluster, tmp_path, record_property):
+    record_proof(record_property, "KubernetesProvider", "-", "kubernetes-routes")
     clients = []
 
     def make(**arguments):
