@@ -169,6 +169,26 @@ def test_a_job_that_somebody_else_killed_did_not_complete(provider):
     assert status.state is not JobState.COMPLETED
 
 
+@pytest.mark.parametrize("system", ["grid_engine"], indirect=True)
+def test_a_walltime_that_is_over_is_a_timeout(provider):
+    provider.walltime = "00:00:03"
+    job_id = provider.submit("exec sleep 1000", 1)
+    assert wait_for_state(provider, job_id, JobState.TIMEOUT, JobState.FAILED).state is JobState.TIMEOUT
+
+
+@pytest.mark.parametrize("system", ["condor"], indirect=True)
+def test_several_jobs_of_htcondor_are_one_block(provider):
+    provider.nodes_per_block = 2
+    good = provider.submit("true", 1)
+    bad = provider.submit(f'mkdir "{provider.script_dir}/taken" || exit 5', 1)
+    running = provider.submit("exec sleep 1000", 1)
+    assert wait_for_state(provider, good, JobState.COMPLETED).exit_code == 0
+    assert wait_for_state(provider, bad, JobState.FAILED).exit_code == 5
+    wait_for_state(provider, running, JobState.RUNNING)
+    assert provider.cancel([running]) == [True]
+    wait_for_state(provider, running, JobState.CANCELLED)
+
+
 @python_app
 def twice(x):
     return 2 * x
