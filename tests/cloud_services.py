@@ -125,7 +125,7 @@ def version_of(name: str) -> str:
         return importlib.metadata.version(SYSTEMS[name].version.removeprefix("package:"))
     command = f'SVC="${{SVC_HOME:-/tmp/svc}}"; {SYSTEMS[name].version}'
     text = subprocess.run(command, shell=True, capture_output=True, text=True, check=False).stdout
-    match = re.search(r"\d+(\.\d+)+", text)
+    match = re.search(r"\d+(\.\d+)+|\d{8}", text)
     return match[0] if match else "unknown"
 
 
