@@ -19,7 +19,13 @@ from parsl.doctor.loading import load_config
 from tests.doctor.fakes import FakeProbe
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/index.md", "docs/tutorial/first-workflow.md", "docs/how-to/run-mpi-programs.md")
+PAGES = (
+    "README.md",
+    "docs/index.md",
+    "docs/tutorial/first-workflow.md",
+    "docs/how-to/run-mpi-programs.md",
+    "docs/how-to/write-a-provider.md",
+)
 # A block of Python, then a block of text, with at most a line of prose between them.
 SCRIPT = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n[^`\n]+\n)?\n```text\n(?P<output>.*?)^```$", re.DOTALL | re.MULTILINE
