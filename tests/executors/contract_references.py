@@ -1,4 +1,4 @@
-"""What executors promise that leave results with their engine: a class to derive from, like the contract of executors."""
+"""What executors promise that leave results with their engine: a class to derive from, as with the contract."""
 
 from __future__ import annotations
 

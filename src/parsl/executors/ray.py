@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from parsl.dataflow.references import Reference
@@ -29,9 +30,9 @@ _OPTIONS = {"cores": "num_cpus", "gpus": "num_gpus", "memory": "memory"}
 class RayExecutor(EngineExecutor, RepresentationMixin):
     """Runs tasks on a Ray cluster; scaling is left to Ray's own autoscaler.
 
-    A result that only feeds further tasks on this executor stays in Ray's object store; it is brought here when somebody
-    asks for it, as long as the kernel runs. A resource specification may hold `cores`, `gpus`, `memory` (megabytes) and
-    the cluster's own resources.
+    A result that only feeds further tasks on this executor stays in Ray's object store; it is brought here when
+    somebody asks for it, as long as the kernel runs. A resource specification may hold `cores`, `gpus`, `memory`
+    (megabytes) and the cluster's own resources.
 
     Args:
         label: name of the executor.
@@ -89,7 +90,7 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
             self._connect(ray)
         self._ray = ray
         # Two results: the first, which is nothing, says that the task has ended without bringing what it returned.
-        self._task = ray.remote(_run).options(num_returns=2, max_retries=self.max_retries)
+        self._task = ray.remote(num_returns=2, max_retries=self.max_retries)(_run)
         self._path = ray.put(script_path())
 
     def _connect(self, ray: Any) -> None:
@@ -143,6 +144,8 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
             return
         exception = ended.exception()
         if exception is not None:
+            # The result has the same exception, of which Ray would say that nobody looked at it.
+            result.future().add_done_callback(lambda f: f.exception())
             self._ended(number, self._failure(exception, call.id))
             return
         reference = RayReference(self, result)
@@ -152,24 +155,27 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
             reference.fetch(lambda outcome: self._ended(number, outcome))
 
     def _failure(self, exception: BaseException, task_id: int) -> Outcome:
-        from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
+        from ray.exceptions import (
+            NodeDiedError,
+            OutOfMemoryError,
+            RayTaskError,
+            TaskCancelledError,
+            WorkerCrashedError,
+        )
 
         cause = exception.cause if isinstance(exception, RayTaskError) else exception
         if isinstance(cause, CallFailed):
             return failure_of(cause, task_id)
+        if isinstance(cause, TaskCancelledError):
+            return Error(CancelledError(f"task {task_id} was cancelled"))
         if isinstance(cause, (NodeDiedError, OutOfMemoryError, WorkerCrashedError)):
             return Error(EngineWorkerLost(self.label, str(cause)))
         return Error(cause)
 
     def _revoke(self, number: int, handle: Any, answer: Callable[[bool], object]) -> None:
-        # Ray drops a task that waits, and interrupts one that runs; which of the two it was, the task's end tells.
-        def told(ended: Future[None]) -> None:
-            from ray.exceptions import TaskCancelledError
-
-            answer(isinstance(ended.exception(), TaskCancelledError))
-
+        # Ray drops a task that waits, and interrupts one that runs; it may have ended all the same.
         self._ray.cancel(handle)
-        handle.future().add_done_callback(told)
+        handle.future().add_done_callback(lambda ended: answer(ended.exception() is not None))
 
     # -- results -------------------------------------------------------------------------------------------------
 
