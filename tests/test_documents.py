@@ -24,6 +24,7 @@ PAGES = (
     "docs/index.md",
     "docs/tutorial/first-workflow.md",
     "docs/how-to/run-mpi-programs.md",
+    "docs/how-to/submit-without-end.md",
     "docs/how-to/write-a-provider.md",
 )
 # A block of Python, then a block of text, with at most a line of prose between them.
@@ -58,7 +59,8 @@ def test_script_prints_what_the_page_says(code, output, tmp_path):
 # -- pages about machines ----------------------------------------------------------------------------------------------
 
 MACHINES = tuple(
-    f"docs/how-to/{name}.md" for name in ("use-a-machine", "run-on-slurm", "run-on-kubernetes", "run-on-aws")
+    f"docs/how-to/{name}.md"
+    for name in ("use-a-machine", "run-on-slurm", "run-on-kubernetes", "run-on-aws", "run-on-dask-and-ray")
 )
 BLOCK = re.compile(r"^```python\n(?P<code># (?P<file>\w+\.py)\n.*?)^```$", re.DOTALL | re.MULTILINE)
 HERE = """
