@@ -41,8 +41,8 @@ class HasRoom(Protocol):
 def choose(rooms: Sequence[Room | None], turn: int) -> int:
     """Choose the executor that begins a task soonest.
 
-    An executor with a free slot goes first, the least loaded of several; then one that cannot tell, which may have room;
-    then the one that has the least to do for what it is expected to be. Equals take turns.
+    An executor with a free slot goes first, the least loaded of several; then one that cannot tell, which may have
+    room; then the one that has the least to do for what it is expected to be. Equals take turns.
 
     Args:
         rooms: what each candidate told of itself; at least one.
