@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -84,7 +85,8 @@ def test_json_says_the_same(write, tmp_path):
 
     from_toml = Config.from_file(write(TOML, "mine.toml"))
     from_json = Config.from_file(write(tomllib.loads(TOML)))
-    assert repr(from_json) == repr(from_toml)
+    # All but what has no text of its own, such as the address of an object.
+    assert re.sub(" at 0x[0-9a-f]+", "", repr(from_json)) == re.sub(" at 0x[0-9a-f]+", "", repr(from_toml))
     assert Config.from_file(tmp_path / "mine.json").retries == 2
 
 

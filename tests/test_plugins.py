@@ -60,7 +60,7 @@ def test_the_names_are_asked_for_without_loading_what_they_stand_for():
     code = (
         "import sys\nfrom parsl.plugins import known_names\n"
         "known_names('executor'), known_names('provider')\n"
-        "print([m for m in sys.modules if m in ('parsl.executors.high_throughput.executor', 'parsl.providers.slurm.slurm')])"
+        "print([m for m in sys.modules if m in ('parsl.executors.threads', 'parsl.providers.slurm.slurm')])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout == "[]\n"
