@@ -118,7 +118,8 @@ def _one(kind: Kind, name: str) -> EntryPoint:
         names = known_names(kind)
         msg = (
             f"there is no {kind} {name!r}{_perhaps(name, names)}; there are: {', '.join(names)}. Any other needs its "
-            f"full path, 'package.module.Class', or an installed plug-in with an entry point in the group {GROUPS[kind]!r}"
+            "full path, 'package.module.Class', or an installed plug-in with an entry point in the group "
+            f"{GROUPS[kind]!r}"
         )
         raise ConfigurationError(msg)
     if len(found) > 1:
