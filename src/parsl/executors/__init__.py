@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parsl.executors.flux.executor import FluxExecutor
+    from parsl.executors.globus_compute import GlobusComputeExecutor
     from parsl.executors.high_throughput.executor import HighThroughputExecutor
     from parsl.executors.high_throughput.mpi_executor import MPIExecutor
     from parsl.executors.threads import ThreadPoolExecutor
 
 _HOMES = {
+    "FluxExecutor": "parsl.executors.flux.executor",
+    "GlobusComputeExecutor": "parsl.executors.globus_compute",
     "HighThroughputExecutor": "parsl.executors.high_throughput.executor",
     "MPIExecutor": "parsl.executors.high_throughput.mpi_executor",
     "ThreadPoolExecutor": "parsl.executors.threads",
 }
 
-__all__ = ["HighThroughputExecutor", "MPIExecutor", "ThreadPoolExecutor"]
+__all__ = ["FluxExecutor", "GlobusComputeExecutor", "HighThroughputExecutor", "MPIExecutor", "ThreadPoolExecutor"]
 
 
 def __getattr__(name: str) -> Any:

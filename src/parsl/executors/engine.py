@@ -63,6 +63,10 @@ class EngineExecutor(ParslExecutor):
     def _revoke(self, number: int, handle: Any, answer: Callable[[bool], object]) -> None:
         """Have the engine drop a call that has not started; tell `answer` whether it did. Must not block."""
 
+    def _pack(self, call: Call) -> tuple[bytes, Sequence[Reference]]:
+        """Pack a call for the engine's workers, which here run `remote_call.run_packed`."""
+        return pack_call(call.func, call.args, call.kwargs)
+
     def _check_resources(self, resources: dict[str, Any]) -> None:
         """Raise InvalidResourceSpecification for a specification that the engine does not understand."""
 
@@ -91,7 +95,7 @@ class EngineExecutor(ParslExecutor):
             raise ExecutorShutDownError(self.label)
         if call.resource_specification:
             self._check_resources(call.resource_specification)
-        packed, references = pack_call(call.func, call.args, call.kwargs)
+        packed, references = self._pack(call)
         number = next(self._numbers)
         # Before the engine knows the call: its end may be told before `_send` returns.
         self._open[number] = call
