@@ -71,7 +71,7 @@ class GlobusComputeExecutor(EngineExecutor, RepresentationMixin):
 
     A resource specification is passed on to the endpoint, which knows what it may hold; the entry
     `user_endpoint_config` in it is that of the endpoint, for this task. Without one, what the SDK's executor says
-    holds. Tasks that are with the service can't be cancelled, and arguments and results are limited to some megabytes by it.
+    holds. Tasks that are with the service can't be cancelled; it limits arguments and results to some megabytes.
 
     Args:
         executor: a `globus_compute_sdk.Executor`, made for an endpoint. It is shut down with this executor, and
