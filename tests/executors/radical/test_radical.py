@@ -279,7 +279,7 @@ def test_on_a_pilot(worker: str, tmp_path: Path) -> None:
         "RADICAL_WORKER": worker,
     }
     here = Path(__file__).parent
-    arguments = ["-m", "services", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}"]
+    arguments = ["-m", "services", "-q", "-W", "ignore", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}"]
     command = [python, str(here / "run_pytest.py"), *arguments, str(here / "live_pilot.py")]
     # Not a pipe: what RADICAL leaves behind would keep it open.
     with open(tmp_path / "said", "w+b") as said:
