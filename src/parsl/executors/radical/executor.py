@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from parsl.dataflow.placement import Room
 from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.errors import ConfigurationError, OptionalModuleMissing
@@ -232,6 +233,12 @@ class RadicalPilotExecutor(EngineExecutor, RepresentationMixin):
         if found:
             self._bash.pop(number, None)
         answer(found)
+
+    def room(self) -> Room:
+        """Tell how many calls there are, for how many cores of workers."""
+        config = self._config
+        cores = 0 if self._lost is not None else config.workers * config.nodes_per_worker * config.worker_cores_per_node
+        return Room(len(self._open), cores, cores)
 
     # -- ends, on threads of RADICAL -----------------------------------------------------------------------------
 
