@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -193,3 +194,11 @@ def test_local_blocks_from_a_file(write):
     (executor,) = config.executors
     assert isinstance(executor.provider, LocalProvider)
     assert (executor.provider.init_blocks, executor.provider.max_blocks) == (0, 2)
+
+
+@needs_toml
+def test_the_example_of_the_documentation(write):
+    page = (Path(__file__).parent.parent / "docs/how-to/configure-from-a-file.md").read_text(encoding="utf-8")
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    nodes, here = Config.from_file(write(example, "my_machine.toml")).executors
+    assert (nodes.label, nodes.provider.partition, here.max_threads) == ("nodes", "debug", 4)
