@@ -54,6 +54,45 @@ class Engine:
         raise NotImplementedError
 
 
+class Globus(Engine):
+    """Globus Compute's SDK, on the stand-in for its service that the tests use; needs a Python that has the SDK."""
+
+    burst = 200
+    chain = 5
+
+    def __init__(self) -> None:
+        import globus_compute_sdk.sdk.client
+
+        sys.path.insert(0, str(ROOT))
+        from tests.executors.globus_service import running
+
+        self._stack = contextlib.ExitStack()
+        _, url = self._stack.enter_context(running(2))
+        globus_compute_sdk.sdk.client.get_web_service_url = lambda *_: url
+        print("(a stand-in for the service)")
+
+    def _sdk(self) -> Any:
+        import uuid
+
+        from globus_compute_sdk import Client, Executor
+        from globus_sdk.authorizers import NullAuthorizer
+
+        client = Client(authorizer=NullAuthorizer())
+        return Executor(endpoint_id=uuid.uuid4(), client=client, api_burst_limit=8, api_burst_window_s=1)
+
+    def executor(self) -> Any:
+        """Make an executor of ours."""
+        from parsl.executors.globus_compute import GlobusComputeExecutor
+
+        return GlobusComputeExecutor(self._sdk())
+
+    @contextlib.contextmanager
+    def bare(self) -> Iterator[Submit]:
+        """Give what submits a call to the SDK's executor."""
+        with self._sdk() as sdk:
+            yield sdk.submit
+
+
 class Pool(Engine):
     """A ProcessPoolExecutor of the standard library."""
 
@@ -163,7 +202,7 @@ class Radical(Engine):
         session.close(download=False)
 
 
-ENGINES: dict[str, type[Engine]] = {"flux": Flux, "pool": Pool, "radical": Radical}
+ENGINES: dict[str, type[Engine]] = {"flux": Flux, "globus": Globus, "pool": Pool, "radical": Radical}
 
 
 def measure(submit: Submit, engine: Engine) -> tuple[float, float]:

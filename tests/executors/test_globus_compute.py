@@ -1,4 +1,4 @@
-"""The Globus Compute executor, with a stand-in for the SDK's executor: its service cannot be had here."""
+"""The Globus Compute executor: on a stand-in for the SDK's executor, and on the SDK with a stand-in for its service."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from parsl.executors.errors import ExecutorShutDownError, InvalidResourceSpecifi
 from parsl.executors.globus_compute import GlobusComputeExecutor, _dilled, _outcome_of, run_dilled
 from parsl.serialize.errors import SerializationError
 from tests.executors.contract import PATIENCE, ExecutorContract, add
+from tests.executors.elsewhere import run_elsewhere
 
 
 class TaskExecutionFailed(Exception):
@@ -270,3 +271,12 @@ def test_open_tasks_are_told_at_the_end(tmp_path: Path) -> None:
     assert executor.outstanding() == 1
     kernel.cleanup()
     assert future.exception(timeout=PATIENCE) is not None
+
+
+# -- the SDK itself ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.services
+def test_with_the_sdk(tmp_path: Path) -> None:
+    """Run the contract with the SDK's own client, on a stand-in for the service."""
+    run_elsewhere("GLOBUS_PYTHON", Path(__file__).parent / "live_globus_compute.py", tmp_path)

@@ -27,6 +27,7 @@ from parsl.executors.radical.translate import BashTask, bash_function, check_spe
 from parsl.executors.radical.worker import RankCall, answer_call, read_answers
 from parsl.executors.remote_call import pack_call
 from tests.executors.contract import add, fail
+from tests.executors.elsewhere import run_elsewhere
 
 # -- settings ----------------------------------------------------------------------------------------------------------
 
@@ -267,24 +268,5 @@ def test_errors_survive_their_journey() -> None:
 @pytest.mark.services
 @pytest.mark.parametrize("worker", ["DefaultWorker", "MPIWorker"])
 def test_on_a_pilot(worker: str, tmp_path: Path) -> None:
-    """Run the contract and more on a local pilot, with the Python that RADICAL_PYTHON names."""
-    python = os.environ.get("RADICAL_PYTHON")
-    if not python:
-        pytest.skip("RADICAL_PYTHON names no Python with radical.pilot")
-    root = Path(__file__).parents[3]
-    env = {
-        **os.environ,
-        "PYTHONPATH": f"{root / 'src'}:{root}",
-        "PARSL_TEST_PACKAGES": sysconfig.get_path("purelib"),
-        "RADICAL_WORKER": worker,
-    }
-    here = Path(__file__).parent
-    arguments = ["-m", "services", "-q", "-W", "ignore", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}"]
-    command = [python, str(here / "run_pytest.py"), *arguments, str(here / "live_pilot.py")]
-    # Not a pipe: what RADICAL leaves behind would keep it open.
-    with open(tmp_path / "said", "w+b") as said:
-        ran = subprocess.run(command, env=env, stdout=said, stderr=said, cwd=root, timeout=280, check=False)
-        said.seek(0)
-        text = said.read().decode()
-    assert ran.returncode == 0, text
-    assert " passed" in text
+    """Run the contract and more on a local pilot."""
+    run_elsewhere("RADICAL_PYTHON", Path(__file__).parent / "live_pilot.py", tmp_path, RADICAL_WORKER=worker)

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import sysconfig
+import uuid
 from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
@@ -58,6 +59,8 @@ class Pilot:
         self._turns = itertools.count()
         self._numbers: dict[str, int] = {}
         self._closing = False
+        # RADICAL wants names to be unique in the process, not only in the session.
+        self._token = uuid.uuid4().hex[:8]
         self._path = search_path()
 
     def start(self, folder: str, description: Mapping[str, Any]) -> None:
@@ -77,7 +80,7 @@ class Pilot:
             self._manager.register_callback(self.on_state)
             self._manager.add_pilots(pilot)
             environment = self._environment(pilot)
-            self._raptors = pilot.submit_raptors([self._master(environment) for _ in range(self._config.masters)])
+            self._raptors = pilot.submit_raptors([self._master(i, environment) for i in range(self._config.masters)])
             for i in range(self._config.workers):
                 self._raptors[i % len(self._raptors)].submit_workers([self._worker(environment)])
         except BaseException:
@@ -100,9 +103,10 @@ class Pilot:
         )
         return {"named_env": config.pilot_env_name}
 
-    def _master(self, environment: Mapping[str, Any]) -> Any:
+    def _master(self, number: int, environment: Mapping[str, Any]) -> Any:
         return self._rp.TaskDescription(
             {
+                "uid": f"raptor.{self._token}.{number:04d}",
                 "mode": self._rp.RAPTOR_MASTER,
                 "ranks": 1,
                 "cores_per_rank": self._config.cores_per_master,
@@ -143,7 +147,7 @@ class Pilot:
         rp, made = self._rp, []
         for number, entries in tasks.items():
             description = rp.TaskDescription(dict(entries))
-            description.uid = f"parsl.{number:06d}"
+            description.uid = f"parsl.{self._token}.{number:06d}"
             if entries.get("mode") == rp.TASK_FUNCTION:
                 description.raptor_id = self._raptors[next(self._turns) % len(self._raptors)].uid
             self._numbers[description.uid] = number
