@@ -41,6 +41,7 @@ def executor(flux_path: str, tmp_path: Path) -> FluxExecutor:
     return made
 
 
+@pytest.mark.slow
 class TestContract(ExecutorContract):
     LOST = EngineWorkerLost
     SPECIFICATION: ClassVar = {"num_tasks": 1, "cores_per_task": 2, "gpus_per_task": 0, "num_nodes": 1}

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from parsl import bash_app
+from parsl.app.errors import AppTimeout
 from parsl.config import Config
 from parsl.dataflow.dflow import DataFlowKernel
 from parsl.executors.errors import EngineWorkerLost, InvalidResourceSpecification
@@ -81,6 +82,11 @@ def test_an_executable_on_several_ranks(pilot: DataFlowKernel, tmp_path: Path) -
     out = tmp_path / "out"
     assert run(stdout=str(out), parsl_resource_specification={"ranks": 2}).result(timeout=PATIENCE) == 0
     assert out.read_text() == "of 2\n" * 2
+
+
+def test_a_walltime_of_an_executable(pilot: DataFlowKernel) -> None:
+    run = bash_app(lambda: "sleep 60", data_flow_kernel=pilot)
+    assert isinstance(run(walltime=1).exception(timeout=PATIENCE), AppTimeout)
 
 
 def end_worker() -> None:

@@ -136,6 +136,8 @@ def test_how_an_executable_ended(tmp_path: Path) -> None:
     task = bash(lambda outputs: "true", outputs=[str(tmp_path / "none")])
     with pytest.raises(MissingOutputs):
         task.judge(run(task))
+    assert task.overdue() is None
+    assert "within its walltime of 3 s" in str(bash(lambda: "true", walltime=3).overdue())
     with pytest.raises(BashAppNoReturn):
         bash(lambda: 5)
 

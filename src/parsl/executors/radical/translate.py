@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from parsl.app.bash_command import command_of, is_there, remote_side_bash_executor, tail_of
-from parsl.app.errors import BashExitFailure, MissingOutputs
+from parsl.app.errors import AppTimeout, BashExitFailure, MissingOutputs
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.utils import get_std_fname_mode
 
@@ -95,6 +95,12 @@ class BashTask:
         lines = [f"cd {shlex.quote(os.getcwd())} || exit", *self._lines, self.command]
         limit = {} if self._timeout is None else {"timeout": float(self._timeout)}
         return {"executable": "/bin/bash", "arguments": ["-c", "\n".join(lines)], **limit, **resources}
+
+    def overdue(self) -> AppTimeout | None:
+        """Return the error of a command that was cancelled because of its walltime; None when it has none."""
+        if self._timeout is None:
+            return None
+        return AppTimeout(f"{self.name} did not end within its walltime of {self._timeout:g} s and was cancelled")
 
     def judge(self, code: int | None) -> int:
         """Say how the executable ended.
