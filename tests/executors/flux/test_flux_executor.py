@@ -264,3 +264,9 @@ def test_a_provider_that_has_no_block(flux_path: str, tmp_path: Path, monkeypatc
     with pytest.raises(ZeroDivisionError):
         executor.start()
     executor.shutdown()
+
+
+def test_a_kernel_that_scales_leaves_the_one_block_alone(executor: FluxExecutor, tmp_path: Path) -> None:
+    with DataFlowKernel(Config(executors=[executor], run_dir=str(tmp_path / "runs"), strategy="simple")) as kernel:
+        assert [call(kernel, add, i).result(timeout=PATIENCE) for i in range(3)] == [0, 1, 2]
+        assert len(executor.provider.resources) == 1

@@ -189,7 +189,7 @@ class RadicalPilotExecutor(EngineExecutor, RepresentationMixin):
         function = translate.bash_function(call.func) is None
         if call.resource_specification:
             translate.check_specification(call.resource_specification, function=function, mpi=self._mpi)
-        # Described when it has its number.
+        # It is packed as part of its description, which wants its number.
         return b"", ()
 
     def _send(self, number: int, packed: bytes, references: Sequence[Reference], resources: dict[str, Any]) -> int:

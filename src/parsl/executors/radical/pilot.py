@@ -152,7 +152,12 @@ class Pilot:
                 description.raptor_id = self._raptors[next(self._turns) % len(self._raptors)].uid
             self._numbers[description.uid] = number
             made.append(description)
-        self._manager.submit_tasks(made)
+        try:
+            self._manager.submit_tasks(made)
+        except BaseException:
+            for description in made:
+                self._numbers.pop(description.uid, None)
+            raise
 
     def on_state(self, task: Any, state: str) -> None:
         """Take note of the state of a task; on a thread of RADICAL."""
