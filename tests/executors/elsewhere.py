@@ -12,14 +12,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run_elsewhere(variable: str, file: Path, tmp_path: Path, **environment: str) -> None:
-    """Run a file of tests with the Python that an environment variable names; skip when it names none.
+def run_elsewhere(python: str | Path | None, file: Path, tmp_path: Path, **environment: str) -> None:
+    """Run a file of tests with another Python; skip where there is none.
 
     That Python's own packages come first, those of this one behind them.
     """
-    python = os.environ.get(variable)
-    if not python:
-        pytest.skip(f"{variable} names no Python with the engine's library")
+    if not python or not os.path.exists(python):
+        pytest.skip(f"no Python with the engine's library: {python}")
     env = {
         **os.environ,
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
@@ -28,7 +27,7 @@ def run_elsewhere(variable: str, file: Path, tmp_path: Path, **environment: str)
     }
     # Warnings of those libraries are none of ours.
     arguments = ["-m", "services", "-q", "-W", "ignore", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}"]
-    command = [python, str(Path(__file__).parent / "run_pytest.py"), *arguments, str(file)]
+    command = [str(python), str(Path(__file__).parent / "run_pytest.py"), *arguments, str(file)]
     # Not a pipe: what an engine leaves behind would keep it open.
     with open(tmp_path / "said", "w+b") as said:
         ran = subprocess.run(command, env=env, stdout=said, stderr=said, cwd=ROOT, timeout=280, check=False)

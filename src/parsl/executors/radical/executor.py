@@ -266,7 +266,7 @@ class RadicalPilotExecutor(EngineExecutor, RepresentationMixin):
     def _outcome_of_bash(self, bash: translate.BashTask, task: Any) -> Outcome:
         if task.state == "CANCELED":
             reason = "RADICAL-Pilot cancelled the task, as it does at the `timeout` of a specification"
-            return Error(bash.overdue() or EngineWorkerLost(self.label, reason))
+            return Error(EngineWorkerLost(self.label, reason))
         if task.exit_code is None and task.state == "FAILED":
             return Error(EngineWorkerLost(self.label, _said(task)))
         return Value(bash.judge(task.exit_code))

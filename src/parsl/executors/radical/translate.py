@@ -23,6 +23,10 @@ _LEAST: dict[str, float] = {
     "timeout": 0,
     "priority": 0,
 }
+# The exit codes of `timeout`: what it has told to end has ended, or had to be killed.
+_TIMED_OUT = frozenset({124, 137})
+_KILL_SECONDS = 5
+
 _TEXTS = frozenset({"named_env", "threading_type", "gpu_type"})
 
 
@@ -92,23 +96,24 @@ class BashTask:
     def description(self, resources: Mapping[str, Any]) -> dict[str, Any]:
         """Describe the executable in RADICAL's terms."""
         # Where it runs is where other executors run commands.
-        lines = [f"cd {shlex.quote(os.getcwd())} || exit", *self._lines, self.command]
-        limit = {} if self._timeout is None else {"timeout": float(self._timeout)}
-        return {"executable": "/bin/bash", "arguments": ["-c", "\n".join(lines)], **limit, **resources}
-
-    def overdue(self) -> AppTimeout | None:
-        """Return the error of a command that was cancelled because of its walltime; None when it has none."""
-        if self._timeout is None:
-            return None
-        return AppTimeout(f"{self.name} did not end within its walltime of {self._timeout:g} s and was cancelled")
+        command = self.command
+        if self._timeout is not None:
+            # RADICAL's own `timeout` of an executable has no effect on every machine.
+            command = f"exec timeout -k {_KILL_SECONDS} {float(self._timeout):f} /bin/bash -c {shlex.quote(command)}"
+        lines = [f"cd {shlex.quote(os.getcwd())} || exit", *self._lines, command]
+        return {"executable": "/bin/bash", "arguments": ["-c", "\n".join(lines)], **resources}
 
     def judge(self, code: int | None) -> int:
         """Say how the executable ended.
 
         Raises:
+            AppTimeout: when it was killed at its walltime.
             BashExitFailure: when the exit code is not 0.
             MissingOutputs: when files of `outputs` are not there.
         """
+        if self._timeout is not None and code in _TIMED_OUT:
+            msg = f"{self.name} did not end within its walltime of {self._timeout:g} s and was killed"
+            raise AppTimeout(msg)
         if code != 0:
             failure = BashExitFailure(self.name, -1 if code is None else code)
             failure.command = self.command
