@@ -139,7 +139,7 @@ def test_how_an_executable_ended(tmp_path: Path) -> None:
         task.judge(run(task))
     for command in ("sleep 60", "trap '' TERM; sleep 60 & wait; sleep 60"):
         task = bash(lambda c: c, command, walltime=0.3)
-        with pytest.raises(AppTimeout, match="within its walltime of 0.3 s"):
+        with pytest.raises(AppTimeout, match=r"within its walltime of 0\.3 s"):
             task.judge(run(task))
     task = bash(lambda: 'echo "it\'s"; exit 3', walltime=60)
     assert run(task) == 3

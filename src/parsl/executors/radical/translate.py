@@ -23,8 +23,8 @@ _LEAST: dict[str, float] = {
     "timeout": 0,
     "priority": 0,
 }
-# The exit codes of `timeout`: what it has told to end has ended, or had to be killed.
-_TIMED_OUT = frozenset({124, 137})
+# The exit codes of `timeout`: what it has told to end has ended, or had to be killed, with `timeout` itself.
+_TIMED_OUT = frozenset({124, 137, -9})
 _KILL_SECONDS = 5
 
 _TEXTS = frozenset({"named_env", "threading_type", "gpu_type"})
