@@ -109,6 +109,54 @@ class Pool(Engine):
             yield pool.submit
 
 
+class Dask(Engine):
+    """A local cluster of Dask with two workers; needs a Python that has Dask."""
+
+    burst = 500
+
+    def __init__(self) -> None:
+        from distributed import LocalCluster
+
+        self._cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+
+    def executor(self) -> Any:
+        """Make an executor of ours."""
+        from parsl.executors.dask import DaskExecutor
+
+        return DaskExecutor(address=self._cluster.scheduler_address)
+
+    @contextlib.contextmanager
+    def bare(self) -> Iterator[Submit]:
+        """Give what submits a call to Dask's client."""
+        from distributed import Client
+
+        with Client(self._cluster.scheduler_address) as client:
+            yield lambda function: client.submit(function, pure=False)
+
+
+class Ray(Engine):
+    """A local cluster of Ray with two workers; needs a Python that has Ray."""
+
+    def __init__(self) -> None:
+        import ray
+
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+
+    def executor(self) -> Any:
+        """Make an executor of ours."""
+        from parsl.executors.ray import RayExecutor
+
+        return RayExecutor()
+
+    @contextlib.contextmanager
+    def bare(self) -> Iterator[Submit]:
+        """Give what calls a remote function of Ray."""
+        import ray
+
+        remote = ray.remote(nothing)
+        yield lambda _: remote.remote().future()
+
+
 class Flux(Engine):
     """Flux, or what stands in for it where there is none: each job is a process that starts Python."""
 
@@ -202,7 +250,14 @@ class Radical(Engine):
         session.close(download=False)
 
 
-ENGINES: dict[str, type[Engine]] = {"flux": Flux, "globus": Globus, "pool": Pool, "radical": Radical}
+ENGINES: dict[str, type[Engine]] = {
+    "dask": Dask,
+    "flux": Flux,
+    "globus": Globus,
+    "pool": Pool,
+    "radical": Radical,
+    "ray": Ray,
+}
 
 
 def measure(submit: Submit, engine: Engine) -> tuple[float, float]:
