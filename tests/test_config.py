@@ -40,6 +40,7 @@ DEFAULTS = {
     "project_name": None,
     "initialize_logging": True,
     "memoizer": None,
+    "max_outstanding": None,
 }
 
 

@@ -49,6 +49,9 @@ class Config(RepresentationMixin, UsageInformation):
         project_name: a name that usage tracking may tell.
         initialize_logging: True for a `parsl.log` in the run folder, False for none, or a log configuration.
         memoizer: what remembers results; instead of `app_cache` and `checkpoint_*`.
+        max_outstanding: most tasks that may be open (submitted and not ended) at once: a call of an app waits for room
+            then, so that a script that generates calls without end needs no more memory than this many take. Calls
+            made by tasks themselves, as in join apps, never wait. None sets no limit.
 
     Raises:
         TypeError: naming the parameter, when an argument is of a wrong type.
@@ -79,6 +82,7 @@ class Config(RepresentationMixin, UsageInformation):
         project_name: str | None = None,
         initialize_logging: bool | LogConfig = True,
         memoizer: Memoizer | None = None,
+        max_outstanding: int | None = None,
     ) -> None:
         self._executors = [ThreadPoolExecutor()] if executors is None else list(executors)
         self._check_executors()
@@ -103,6 +107,7 @@ class Config(RepresentationMixin, UsageInformation):
         self.usage_tracking = usage_tracking
         self.project_name = project_name
         self.initialize_logging = initialize_logging
+        self.max_outstanding = max_outstanding
         self._check_values()
 
     @property
@@ -131,6 +136,7 @@ class Config(RepresentationMixin, UsageInformation):
         from parsl.utils import wtime_to_minutes
 
         for name, least in {
+            **({} if self.max_outstanding is None else {"max_outstanding": 1}),
             "internal_tasks_max_threads": 1,
             "retries": 0,
             "strategy_period": 0,

@@ -272,7 +272,7 @@ def test_what_launches_ranks_may_end_them_before_it_is_killed(tmp_path: Path, mo
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
-        bash_command._kill_group(process)
+        bash_command._kill(process, {"NOBODY_HAS_THIS": "1"})
     assert (tmp_path / "mark").exists() == mpi
 
 
@@ -284,9 +284,25 @@ def test_a_launcher_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: Any
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
-        bash_command._kill_group(process)
-        bash_command._kill_group(process)
+        bash_command._kill(process, {"NOBODY_HAS_THIS": "1"})
+        bash_command._kill(process, {"NOBODY_HAS_THIS": "1"})
     assert process.returncode == -9
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for processes by their descriptors")
+def test_walltime_kills_what_has_left_the_session_of_the_command(kernel: DataFlowKernel, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pids")
+    with contextlib.ExitStack() as stack:
+        pipe = os.open(tmp_path / "pids", os.O_RDWR)
+        stack.callback(os.close, pipe)
+        # A daemon: its parents have ended, and it leads a session of its own.
+        daemon = f"setsid bash -c 'echo $$ > {tmp_path}/pids; exec sleep 1000'"
+        future = run(f"({daemon} </dev/null >/dev/null 2>&1 &) ; sleep 1001", walltime=1)
+        assert select.select([pipe], [], [], SOON)[0]
+        descriptor = os.pidfd_open(int(os.read(pipe, 100)))
+        stack.callback(os.close, descriptor)
+        assert isinstance(failure(future), AppTimeout)
+        assert select.select([descriptor], [], [], SOON)[0], "the daemon lives on"
 
 
 def test_walltime_as_a_default_and_one_that_is_enough(kernel: DataFlowKernel) -> None:

@@ -18,7 +18,16 @@ from parsl.dataflow.taskrecord import Error, Outcome
 from parsl.errors import ConfigurationError
 from parsl.executors.errors import ExecutorShutDownError, InvalidResourceSpecification
 from parsl.executors.threads import ThreadPoolExecutor
+from tests.executors.contract import ExecutorContract
 from tests.kernels import SOON
+
+
+class TestThreads(ExecutorContract):
+    SEPARATE = False
+
+    @pytest.fixture
+    def executor(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(label="threads", max_threads=2)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import signal
 import subprocess
@@ -21,11 +22,16 @@ from parsl.app.errors import (
     BashExitFailure,
     MissingOutputs,
 )
+from parsl.process_trees import kill_marked
 
 _TAIL_BYTES = 2000
 
 # How long a launcher of MPI ranks may take to end those on other nodes.
 _LAUNCHER_SECONDS = 5.0
+
+# All processes of one command are known by a variable of its own, so that a command within a command has both.
+_MARK = "PARSL_BASH_COMMAND"
+_numbers = itertools.count(1)
 
 
 def remote_side_bash_executor(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
@@ -50,18 +56,23 @@ def remote_side_bash_executor(func: Callable[..., Any], /, *args: Any, **kwargs:
     name = getattr(func, "__name__", "bash_app")
     command = _command(func, name, args, kwargs)
     with _Streams(kwargs) as streams:
+        mark = {f"{_MARK}_{os.getpid()}_{next(_numbers)}": "1"}
         process = subprocess.Popen(
-            ["/bin/bash", "-c", command], stdout=streams.out, stderr=streams.err, start_new_session=True
+            ["/bin/bash", "-c", command],
+            stdout=streams.out,
+            stderr=streams.err,
+            start_new_session=True,
+            env={**os.environ, **mark},
         )
         try:
             code = process.wait(kwargs.get("walltime"))
         except subprocess.TimeoutExpired:
-            _kill_group(process)
+            _kill(process, mark)
             msg = f"{name} did not end within its walltime of {kwargs['walltime']:g} s and was killed"
             raise AppTimeout(msg) from None
         except BaseException:
             # The task itself is being stopped, and what it started goes with it.
-            _kill_group(process)
+            _kill(process, mark)
             raise
     if code != 0:
         failure = BashExitFailure(name, code)
@@ -164,8 +175,8 @@ class _Streams:
         return self._specs[name][0] if name in self._specs else None
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a command with all it has started: it leads a session of its own.
+def _kill(process: subprocess.Popen[bytes], mark: dict[str, str]) -> None:
+    """Kill a command with all it has started: first the session that it leads, then what has left that.
 
     A launcher of MPI ranks is first told to end, as it alone can end those on other nodes.
     """
@@ -174,6 +185,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):  # all of it may have ended by itself
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    kill_marked(mark)
 
 
 def _tell_launcher(process: subprocess.Popen[bytes]) -> None:

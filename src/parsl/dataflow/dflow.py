@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from parsl.app.exception_codec import shown
 from parsl.config import Config
 from parsl.data_provider.data_manager import DataManager
+from parsl.dataflow.admission import Admission
 from parsl.dataflow.autopath import AUTO, default_std_autopath
 from parsl.dataflow.dependency_resolvers import DEEP_DEPENDENCY_RESOLVER, SHALLOW_DEPENDENCY_RESOLVER
 from parsl.dataflow.entry_points import EntryPoints
@@ -91,6 +92,7 @@ class DataFlowKernel(EntryPoints):
         self._gather = self.dependency_resolver.traverse_to_gather
         self._gather_joining = joining.traverse_to_gather
         self._ids = AtomicIDCounter()
+        self._admission = None if config.max_outstanding is None else Admission(config.max_outstanding)
         self._labels: tuple[str, ...] = ()
         self._failures_told = 0
         self.loop = Loop()
@@ -188,9 +190,41 @@ class DataFlowKernel(EntryPoints):
             NoDataFlowKernelError: when the kernel has been cleaned up.
             ValueError: when an executor is named that there is not, or a file has no staging provider.
         """
+        self._refuse_after_cleanup()
+        if self._admission is None:
+            return self._submit(func, app_args, executors, cache, ignore_for_cache, app_kwargs, join)
+        self._admission.enter(wait=not self.loop.on_loop())
+        try:
+            self._refuse_after_cleanup()
+            return self._submit(func, app_args, executors, cache, ignore_for_cache, app_kwargs, join)
+        except BaseException:
+            self._admission.leave()
+            raise
+
+    async def room(self) -> None:
+        """Return when fewer than `Config.max_outstanding` tasks are open, so that a call of an app will not block.
+
+        For coroutines: `await parsl.dfk().room()` before a call suspends the coroutine where the call would hold up its
+        whole event loop.
+        """
+        if self._admission is not None:
+            await self._admission.room()
+
+    def _refuse_after_cleanup(self) -> None:
         if self.cleanup_called:
             msg = "Cannot submit to a DataFlowKernel that has been cleaned up"
             raise NoDataFlowKernelError(msg)
+
+    def _submit(
+        self,
+        func: Callable[..., Any],
+        app_args: Sequence[Any],
+        executors: str | Sequence[str],
+        cache: bool,
+        ignore_for_cache: Sequence[str] | None,
+        app_kwargs: dict[str, Any] | None,
+        join: bool,
+    ) -> AppFuture[Any]:
         task_id = self._ids.get_id()
         label = INTERNAL if join else self._choose(executors, task_id)
         kwargs = dict(app_kwargs) if app_kwargs else {}
@@ -359,6 +393,8 @@ class DataFlowKernel(EntryPoints):
     def settle(self, task: TaskRecord, outcome: Outcome) -> None:
         """Forget a task that is final, and give its future the outcome."""
         task.returned = time.time()
+        if self._admission is not None:
+            self._admission.leave()
         if task.status is not States.exec_done:
             self._tell_failure(task, outcome)
         if self._config.garbage_collect:
@@ -427,6 +463,8 @@ class DataFlowKernel(EntryPoints):
         self.cleanup_called = True
         logger.info("Cleaning up run %s", self.run_id)
         atexit.unregister(self.atexit_cleanup)
+        if self._admission is not None:
+            self._admission.close()
         self.job_status_poller.close()
         self.data_manager.close()
         self._on_loop(self._fail_open_tasks)

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl.app.errors import RemoteExceptionWrapper
+from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ class FutureCall:
             self.begin()
         if self.future.cancelled():
             return
-        if isinstance(outcome, Error):
+        if isinstance(outcome, Value) and isinstance(outcome.result, Reference):
+            outcome.result.fetch(self.done)
+        elif isinstance(outcome, Error):
             self.future.set_exception(outcome.exception)
         else:
             self.future.set_result(outcome.result)

@@ -141,3 +141,20 @@ class ExecutorShutDownError(ParslError):
 
     def __str__(self) -> str:
         return f"Executor {self.label} was shut down before the task ended"
+
+
+class EngineWorkerLost(ParslError):
+    """The engine beneath an executor has lost the worker that ran the task.
+
+    Args:
+        label: the executor's label.
+        reason: what the engine said.
+    """
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(label, reason)
+        self.label = label
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"Task failure due to loss of a worker of executor {self.label}: {self.reason}"

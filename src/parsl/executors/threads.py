@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from parsl.dataflow.admission import exempt_this_thread
 from parsl.dataflow.taskrecord import Error
 from parsl.errors import ConfigurationError
 from parsl.executors.base import FutureCall, ParslExecutor, outcome_of_result
@@ -168,6 +169,7 @@ class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
             self._threads.append(thread)
 
     def _work(self) -> None:
+        exempt_this_thread()
         get = self._calls.get
         while True:
             call = get()

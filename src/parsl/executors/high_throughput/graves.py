@@ -6,8 +6,9 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from parsl.executors.high_throughput.worker_processes import kill_processes, orphans
+from parsl.executors.high_throughput.worker_processes import orphans
 from parsl.loop import Loop
+from parsl.process_trees import kill_processes
 
 # How long a launcher of MPI ranks may take to end them.
 _LAUNCHER_SECONDS = 5.0

@@ -10,12 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from parsl.executors.high_throughput.messages import Setup, Task, to_manager
 from parsl.executors.high_throughput.streams import Stream
 from parsl.executors.high_throughput.worker import CLAIM, LARGEST_LETTER
+from parsl.process_trees import kill_processes, marked
 
 if TYPE_CHECKING:
     import psutil
@@ -234,27 +235,11 @@ def orphans(environment: Mapping[str, str]) -> list[psutil.Process]:
     except OSError as e:
         logger.warning("What a worker may have left behind cannot be looked for: %s", e)
         return found
-    for process in children:
+    for process in marked(children, environment):
         try:
-            theirs = process.environ()
-            if all(theirs.get(name) == value for name, value in environment.items()):
-                found += [process, *process.children(recursive=True)]
-        except (psutil.Error, OSError) as e:
-            logger.debug("process %d is not looked at: %s", process.pid, e)
-    return found
-
-
-def kill_processes(victims: Iterable[psutil.Process], number: int = signal.SIGKILL) -> bool:
-    """Kill processes, or send them another signal, without waiting for their ends; return whether there were any."""
-    import psutil
-
-    found = False
-    for victim in victims:
-        try:
-            victim.send_signal(number)
-            found = True
+            found += [process, *process.children(recursive=True)]
         except psutil.NoSuchProcess:
-            logger.debug("process %d has ended by itself", victim.pid)
+            logger.debug("process %d has ended by itself", process.pid)
     return found
 
 

@@ -1,0 +1,142 @@
+"""What executors on somebody else's engine have in common: calls packed to bytes, the engine's futures, their ends."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING, Any
+
+from parsl.dataflow.references import Reference
+from parsl.dataflow.taskrecord import Error, Outcome
+from parsl.errors import ConfigurationError
+from parsl.executors.base import FutureCall, ParslExecutor
+from parsl.executors.errors import ExecutorShutDownError
+from parsl.executors.remote_call import pack_call
+
+if TYPE_CHECKING:
+    from parsl.executors.base import Call
+
+logger = logging.getLogger(__name__)
+
+
+class EngineExecutor(ParslExecutor):
+    """Base of executors whose engine takes a function with its arguments and returns a future.
+
+    A subclass starts and stops the engine, hands it a packed call (`_send`), cancels one (`_revoke`), and tells the end
+    of each with `_ended`, from any thread.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open: dict[int, Call] = {}
+        self._handles: dict[int, Any] = {}
+        self._numbers = itertools.count(1)
+        self._started = False
+
+    # -- what a subclass says ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _start_engine(self) -> None:
+        """Connect to the engine, or start it."""
+
+    @abstractmethod
+    def _stop_engine(self) -> None:
+        """Let go of the engine, and end it if it was started here."""
+
+    @abstractmethod
+    def _send(self, number: int, packed: bytes, references: Sequence[Reference], resources: dict[str, Any]) -> Any:
+        """Hand a packed call to the engine; return the engine's handle of it. Must not block."""
+
+    @abstractmethod
+    def _revoke(self, number: int, handle: Any, answer: Callable[[bool], object]) -> None:
+        """Have the engine drop a call that has not started; tell `answer` whether it did. Must not block."""
+
+    def _check_resources(self, resources: dict[str, Any]) -> None:
+        """Raise InvalidResourceSpecification for a specification that the engine does not understand."""
+
+    # -- the executor --------------------------------------------------------------------------------------------
+
+    @property
+    def in_use(self) -> bool:
+        """Whether the executor has been started and not shut down."""
+        return self._started
+
+    def start(self) -> None:
+        """Connect to the engine, or start it.
+
+        Raises:
+            ConfigurationError: when another kernel uses this very object.
+        """
+        if self._started:
+            msg = f"Executor {self.label!r} is running already: each kernel needs executor objects of its own"
+            raise ConfigurationError(msg)
+        self._start_engine()
+        self._started = True
+
+    def launch(self, call: Call) -> None:
+        """Hand a call to the engine; its end is told to `call.done`."""
+        if not self._started:
+            raise ExecutorShutDownError(self.label)
+        if call.resource_specification:
+            self._check_resources(call.resource_specification)
+        packed, references = pack_call(call.func, call.args, call.kwargs)
+        number = next(self._numbers)
+        # Before the engine knows the call: its end may be told before `_send` returns.
+        self._open[number] = call
+        call.executor_id = number
+        try:
+            self._handles[number] = self._send(number, packed, references, call.resource_specification)
+        except BaseException:
+            self._open.pop(number, None)
+            raise
+        if number not in self._open:
+            self._handles.pop(number, None)
+
+    def submit(
+        self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Future[Any]:
+        """Run `func(*args, **kwargs)` on the engine, for callers that use the executor without a kernel."""
+        call = FutureCall(func, args, kwargs, resource_specification, Future())
+        self.launch(call)
+        return call.future
+
+    def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
+        """Have the engine drop a call that it has not started."""
+        number = call.executor_id
+        if number is None or self._open.get(number) is not call or number not in self._handles:
+            answer(False)
+            return
+
+        def revoked(done: bool) -> None:
+            if done:
+                self._ended(number, Error(CancelledError(f"task {call.id} was cancelled")))
+            answer(done)
+
+        self._revoke(number, self._handles[number], revoked)
+
+    def outstanding(self) -> int:
+        """Return how many calls have been launched and have not ended."""
+        return len(self._open)
+
+    def shutdown(self) -> None:
+        """Let go of the engine; calls that have not ended get ExecutorShutDownError."""
+        if not self._started:
+            return
+        self._started = False
+        for number in list(self._open):
+            self._ended(number, Error(ExecutorShutDownError(self.label)))
+        self._stop_engine()
+
+    def monitor_resources(self) -> bool:
+        """The engine watches its own workers."""
+        return False
+
+    def _ended(self, number: int, outcome: Outcome) -> None:
+        """Tell how a call ended: the first word counts. From any thread."""
+        call = self._open.pop(number, None)
+        self._handles.pop(number, None)
+        if call is not None:
+            call.done(outcome)
