@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,22 @@ def test_cores_and_memory_are_told_to_the_workers(provider):
     text = script_of(provider, provider.submit("true", 1))
     assert "export PARSL_CORES=16\n" in text
     assert "export PARSL_MEMORY_GB=1.5\n" in text
+
+
+@pytest.mark.parametrize(
+    ("walltime", "seconds"),
+    [("01:30:05", 5405), ("100:00:00", 360000), ("30", None), ("10:00", None), ("1-00:00:00", None)],
+)
+def test_the_end_of_a_block_is_told_to_the_workers_by_the_clock_of_the_node(provider, walltime, seconds):
+    provider.walltime = walltime
+    assert provider.block_seconds == seconds
+    job_id = provider.submit("echo ${PARSL_BLOCK_ENDS:-none}", 1)
+    begin = int(time.time())
+    answer = subprocess.check_output(["bash", provider.resources[job_id]["script_path"]], text=True).strip()
+    if seconds is None:
+        assert answer == "none"
+    else:
+        assert begin + seconds <= int(answer) <= time.time() + seconds
 
 
 def test_the_script_runs_and_leaves_its_exit_code(provider):

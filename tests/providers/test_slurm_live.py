@@ -14,6 +14,7 @@ from parsl.app.app import python_app
 from parsl.config import Config
 from parsl.dataflow.dflow import DataFlowKernelLoader
 from parsl.executors import HighThroughputExecutor
+from parsl.executors.errors import InvalidResourceSpecification
 from parsl.jobs.states import JobState
 from parsl.launchers import SrunLauncher
 from parsl.providers import SlurmProvider
@@ -190,6 +191,30 @@ def test_a_walltime_that_is_over_is_a_timeout(tmp_path):
     wait_until(lambda: provider.status([job_id])[0].state is JobState.RUNNING)
     wait_until(lambda: provider.status([job_id])[0].terminal, 150)
     assert provider.status([job_id])[0].state is JobState.TIMEOUT
+
+
+@python_app
+def end_of_block(walltime=None):
+    import os
+    import time
+
+    return float(os.environ.get("SLURM_JOB_END_TIME") or os.environ["PARSL_BLOCK_ENDS"]) - time.time()
+
+
+def test_a_manager_knows_the_end_of_its_job_and_drains_before_it(load):
+    """Of a minute, six seconds are left at the end: no call is begun then, and the job ends well, not by time-out."""
+    executor = load(make(walltime="00:01:00"))
+    assert 50 < end_of_block(walltime=30).result(timeout=60) <= 60
+    error = end_of_block(walltime=55).exception(timeout=10)
+    assert isinstance(error, InvalidResourceSpecification)
+    assert "declares 55 s" in str(error)
+    assert "last 60 s" in str(error)
+    # More than is left by now, though the block began with more: it waits for another block.
+    waiting = end_of_block(walltime=53.9)
+    wait_until(lambda: not executor.connected_managers(), 70)
+    wait_until(lambda: states_of(executor) == [JobState.COMPLETED])
+    assert not waiting.done()
+    assert waiting.cancel()
 
 
 def test_no_task_is_lost_while_blocks_are_cancelled_at_random(load):

@@ -54,6 +54,8 @@ def timeout(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
             # Raised by the timer's thread, which can give a class only: say what happened.
             raise AppTimeout(_text(f, seconds)) from None
 
+    # Executors that know how long their workers last look at this.
+    limited.parsl_walltime = seconds  # type: ignore[attr-defined]  # functions take attributes
     return limited
 
 

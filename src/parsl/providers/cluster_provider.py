@@ -267,9 +267,23 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
         options = render(self.template, self.template_values(name, path, tasks_per_node))
         write_script(path, f"#!/bin/bash\n{options}{self.scheduler_options}\n{self._body(path, launch)}")
 
+    @property
+    def block_seconds(self) -> int | None:
+        """Seconds after which the batch system ends a block; None where `walltime` has a form that not all read alike.
+
+        Those are all but "HH:MM:SS": "30" is half an hour to one batch system and half a minute to another.
+        """
+        if not re.fullmatch(r"\d+:\d+:\d+", self.walltime, re.ASCII):
+            return None
+        hours, minutes, seconds = map(int, self.walltime.split(":"))
+        return hours * 3600 + minutes * 60 + seconds
+
     def _body(self, path: str, launch: str) -> str:
         known = {"PARSL_CORES": self.cores_per_node, "PARSL_MEMORY_GB": self.mem_per_node}
         exports = "".join(f"export {name}={value}\n" for name, value in known.items() if value)
+        if self.block_seconds is not None:
+            # By the clock of the node, on which the managers look at it.
+            exports += f"export PARSL_BLOCK_ENDS=$(( $(date +%s) + {self.block_seconds} ))\n"
         return block_body(f"{exports}{self.worker_init}", launch, path)
 
     def _enter(self, job_id: str, name: str, path: str) -> None:

@@ -48,13 +48,24 @@ class FakeOutbox:
         return [r for m in self.client if type(m) is Results for r in m.results]
 
 
-def register(identity=b"m", workers=1, capacity=None, block="0", python=PYTHON, protocol=PROTOCOL_VERSION):
+def register(
+    identity=b"m",
+    workers=1,
+    capacity=None,
+    block="0",
+    python=PYTHON,
+    protocol=PROTOCOL_VERSION,
+    seconds_left=None,
+):
     capacity = workers if capacity is None else capacity
-    return Register(identity.decode(), protocol, block, "node", workers, capacity, python, PARSL, "/shm", "token", 1)
+    return Register(
+        identity.decode(), protocol, block, "node", workers, capacity, python, PARSL, "/shm", "token", 1, seconds_left
+    )
 
 
-def task(number, priority=None, function=0):
-    return Task(number, function, Payload(b"%d" % number), None if priority is None else {"priority": priority})
+def task(number, priority=None, function=0, seconds=None):
+    resources = {k: v for k, v in (("priority", priority), ("walltime", seconds)) if v is not None}
+    return Task(number, function, Payload(b"%d" % number), resources or None)
 
 
 def submit(*numbers, priority=None, function=0, functions=None):

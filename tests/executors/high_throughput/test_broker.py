@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 
 import pytest
 
 from parsl.executors.high_throughput import messages
-from parsl.executors.high_throughput.broker import Broker, TaskQueue
+from parsl.executors.high_throughput.broker import Broker
 from parsl.executors.high_throughput.manager_selector import (
     BlockIdManagerSelector,
+    RandomManagerSelector,
 )
 from parsl.executors.high_throughput.messages import (
     CANCELLED,
@@ -29,7 +30,7 @@ from parsl.executors.high_throughput.messages import (
     Result,
     Stop,
     Submit,
-    Task,
+    Tasks,
     Trouble,
 )
 from tests.executors.high_throughput.broker_fakes import (
@@ -56,52 +57,6 @@ def broker(outbox):
     return Broker(outbox, BlockIdManagerSelector(), THRESHOLD, PYTHON, PARSL)
 
 
-# -- the queue ---------------------------------------------------------------------------------------------------------
-
-
-def popped(queue):
-    return [t.id for t in iter(queue.pop, None)]
-
-
-@pytest.mark.parametrize(
-    ("priorities", "order"),
-    [
-        ([None, None, None], [0, 1, 2]),
-        ([3, 1, 2], [1, 2, 0]),
-        ([1, 1, 0, 1, 0], [2, 4, 0, 1, 3]),
-        ([None, 5, None, -5], [3, 1, 0, 2]),
-        ([2, 1.5, 10**18, -math.inf], [3, 1, 0, 2]),
-        ([True, 0, 2], [1, 0, 2]),
-        ([None, "high", 1, math.nan, 0, None], [4, 2, 0, 1, 3, 5]),
-    ],
-)
-def test_low_priority_numbers_first_then_first_in_first_out(priorities, order):
-    queue = TaskQueue()
-    for number, priority in enumerate(priorities):
-        queue.push(task(number, priority))
-    assert len(queue) == len(priorities)
-    assert popped(queue) == order
-    assert len(queue) == 0
-
-
-def test_a_specification_without_priority_comes_last():
-    queue = TaskQueue()
-    queue.push(Task(0, 0, Payload(b""), {"cores": 2}))
-    queue.push(task(1, 99))
-    assert popped(queue) == [1, 0]
-
-
-def test_a_dropped_task_is_not_popped():
-    queue = TaskQueue()
-    for number in range(3):
-        queue.push(task(number))
-    assert queue.drop(1)
-    assert not queue.drop(1)
-    assert not queue.drop(77)
-    assert len(queue) == 2
-    assert popped(queue) == [0, 2]
-
-
 # -- handing out -------------------------------------------------------------------------------------------------------
 
 
@@ -119,28 +74,28 @@ def test_workers_are_fed_before_stocks_are_filled_in_equal_shares(broker, outbox
     for block, (name, (workers, capacity)) in enumerate(wanted.items()):
         broker.register(name.encode(), register(name.encode(), workers, capacity, str(block)), 0)
     broker.submit(submit(*range(1, queued + 1)))
-    broker.assign()
+    broker.assign(0)
     assert {name: outbox.tasks_of(name.encode()) for name in wanted} == given
 
 
 def test_one_message_for_all_tasks_of_a_pass(broker, outbox):
     broker.register(b"a", register(b"a", workers=2, capacity=5), 0)
     broker.submit(submit(*range(1, 10)))
-    broker.assign()
+    broker.assign(0)
     assert [[t.id for t in m.tasks] for m in outbox.sent(b"a")] == [[1, 2, 3, 4, 5]]
-    broker.assign()
+    broker.assign(0)
     assert len(outbox.sent(b"a")) == 1
 
 
 def test_credit_is_absolute_and_may_shrink(broker, outbox):
     broker.register(b"a", register(b"a", workers=1, capacity=3), 0)
     broker.submit(submit(*range(1, 10)))
-    broker.assign()
+    broker.assign(0)
     broker.heard(b"a", done(1, credit=1), 1)
-    broker.assign()
+    broker.assign(0)
     assert outbox.tasks_of(b"a") == [1, 2, 3]
     broker.heard(b"a", done(2, 3, credit=4), 2)
-    broker.assign()
+    broker.assign(0)
     assert outbox.tasks_of(b"a") == [1, 2, 3, 4, 5, 6, 7]
 
 
@@ -148,10 +103,10 @@ def test_functions_go_along_once(broker, outbox):
     broker.register(b"a", register(b"a", workers=9), 0)
     broker.submit(submit(1, 2, function=5, functions={5: b"five"}))
     broker.submit(submit(3, function=0))
-    broker.assign()
+    broker.assign(0)
     broker.submit(submit(4, function=5))
     broker.submit(submit(5, function=6, functions={6: b"six"}))
-    broker.assign()
+    broker.assign(0)
     assert [m.functions for m in outbox.sent(b"a")] == [{5: b"five"}, {6: b"six"}]
 
 
@@ -159,7 +114,7 @@ def test_forgotten_functions_are_forgotten_where_they_were_sent(broker, outbox):
     broker.register(b"a", register(b"a", block="0"), 0)
     broker.register(b"b", register(b"b", block="1"), 0)
     broker.submit(submit(1, function=5, functions={5: b"five"}))
-    broker.assign()
+    broker.assign(0)
     broker.heard(b"a", done(1), 1)
     broker.submit(Submit([], {}, [5]))
     assert [m.forget for m in outbox.sent(b"a")] == [[], [5]]
@@ -170,7 +125,7 @@ def test_a_task_whose_function_is_gone_still_reaches_a_worker(broker, outbox):
     broker.submit(submit(1, function=5, functions={5: b"five"}))
     broker.submit(Submit([], {}, [5]))
     broker.register(b"a", register(b"a"), 0)
-    broker.assign()
+    broker.assign(0)
     assert [(m.tasks, m.functions) for m in outbox.sent(b"a")] == [([task(1, function=5)], {})]
 
 
@@ -180,8 +135,123 @@ def test_a_selector_that_misbehaves_holds_up_no_task(outbox, selector):
     for name in (b"a", b"b"):
         broker.register(name, register(name), 0)
     broker.submit(submit(1, 2, 3))
-    broker.assign()
+    broker.assign(0)
     assert sorted(outbox.tasks_of(b"a") + outbox.tasks_of(b"b")) == [1, 2]
+
+
+# -- managers whose blocks end -----------------------------------------------------------------------------------------
+
+
+def timed(*tasks):
+    return Submit([task(number, seconds=seconds) for number, seconds in tasks], {}, [])
+
+
+def test_a_task_is_given_to_a_manager_only_if_its_time_fits(broker, outbox):
+    broker.register(b"short", register(b"short", workers=9, block="0", seconds_left=60), 1000)
+    broker.register(b"long", register(b"long", workers=1, block="1", seconds_left=600), 1000)
+    broker.submit(timed((1, 61), (2, 60), (3, None), (4, 600), (5, 601)))
+    broker.assign(1000)
+    assert outbox.tasks_of(b"short") == [2, 3]
+    assert outbox.tasks_of(b"long") == [1]
+    assert [len(broker.queue), broker.queue.timed] == [2, 2]
+    broker.register(b"forever", register(b"forever", workers=9, block="2"), 1001)
+    broker.assign(1001)
+    assert outbox.tasks_of(b"forever") == [4, 5]
+
+
+def test_what_is_left_shrinks_with_time(broker, outbox):
+    broker.register(b"a", register(b"a", workers=3, seconds_left=60), 1000)
+    broker.submit(timed((1, 30)))
+    broker.assign(1030)
+    broker.submit(timed((2, 30)))
+    broker.assign(1030.1)
+    assert outbox.tasks_of(b"a") == [1]
+
+
+def test_a_task_that_fits_nowhere_holds_up_no_other(broker, outbox):
+    broker.register(b"a", register(b"a", workers=2, seconds_left=60), 0)
+    broker.submit(Submit([task(1, priority=-1, seconds=1000), task(2, seconds=10), task(3)], {}, []))
+    broker.assign(0)
+    assert outbox.tasks_of(b"a") == [2, 3]
+
+
+def test_stocks_are_filled_with_what_fits(broker, outbox):
+    broker.register(b"short", register(b"short", workers=1, capacity=4, block="0", seconds_left=60), 0)
+    broker.register(b"long", register(b"long", workers=1, capacity=4, block="1", seconds_left=600), 0)
+    broker.submit(timed(*((number, 100) for number in range(1, 4)), (4, 10)))
+    broker.assign(0)
+    assert outbox.tasks_of(b"short") == [4]
+    assert outbox.tasks_of(b"long") == [1, 2, 3]
+
+
+@pytest.mark.parametrize("selector", [RandomManagerSelector(), BlockIdManagerSelector(), Confused()])
+def test_one_manager_that_lasts_is_found_among_many_that_do_not(outbox, selector):
+    broker = Broker(outbox, selector, THRESHOLD, PYTHON, PARSL)
+    for number in range(50):
+        name = b"%02d" % number
+        left = 600 if number == 37 else 60
+        broker.register(name, register(name, block=str(number), workers=2, seconds_left=left), 0)
+    broker.submit(timed((1, 100), (2, 100), (3, 100)))
+    broker.assign(0)
+    assert outbox.tasks_of(b"37") == [1, 2]
+    assert len(broker.queue) == 1
+
+
+# -- many managers -----------------------------------------------------------------------------------------------------
+
+
+class Watched(dict):
+    """The managers of a broker, which it must not go through."""
+
+    def __iter__(self):
+        raise AssertionError("all managers were looked at")
+
+    keys = values = items = __iter__
+
+
+def test_no_task_heartbeat_or_pass_looks_at_all_managers(outbox):
+    broker = Broker(outbox, RandomManagerSelector(), THRESHOLD, PYTHON, PARSL)
+    broker.managers = Watched()
+    for number in range(300):
+        name = b"%03d" % number
+        broker.register(name, register(name, workers=2, capacity=3, seconds_left=1000), 0)
+    broker.submit(submit(1, 2, 3, function=7, functions={7: b"body"}))
+    broker.submit(timed((4, 2000), (5, 20)))
+    broker.assign(0)
+    sent = {identity: [t.id for t in m.tasks] for identity, m in outbox.managers if type(m) is Tasks}
+    assert sorted(itertools.chain(*sent.values())) == [1, 2, 3, 5]
+    for identity, tasks in sent.items():
+        broker.heard(identity, done(*tasks, credit=3), 1)
+    broker.heard(b"123", Draining(), 1)
+    broker.submit(Submit([], {}, [7]))
+    broker.assign(2)
+    broker.expire(THRESHOLD)
+    broker.flush(2)
+    assert sorted(r.id for r in outbox.reported()) == [1, 2, 3, 5]
+
+
+def test_each_manager_is_heard_and_answered_once_a_heartbeat(outbox):
+    broker = Broker(outbox, RandomManagerSelector(), THRESHOLD, PYTHON, PARSL)
+    names = [b"%03d" % number for number in range(200)]
+    for name in names:
+        broker.register(name, register(name, workers=64), 0)
+    broker.flush(0)
+    assert len(outbox.client) == 1, "what changed is told in one message"
+    outbox.managers.clear()
+    periods, now = 20, 0.0
+    for _ in range(periods):
+        now += 30
+        for name in names:
+            broker.heard(name, Heartbeat(), now)
+        broker.expire(now)
+        broker.assign(now)
+        broker.flush(now)
+    assert len(outbox.client) == 1, "an idle manager is no news"
+    assert len(outbox.managers) == periods * len(names)
+    assert all(len(outbox.sent(name, Heartbeat)) == periods for name in names[:10])
+    assert len(broker.managers) == len(names)
+    broker.expire(now + THRESHOLD + 1)
+    assert broker.managers == {}
 
 
 # -- managers that come and go -----------------------------------------------------------------------------------------
@@ -212,7 +282,7 @@ def test_a_manager_is_welcomed_and_told_to_the_client(broker, outbox):
 def test_other_versions_are_refused_and_the_client_is_told(broker, outbox, python, protocol, words):
     broker.register(b"a", register(b"a", python=python, protocol=protocol), 0)
     broker.submit(submit(1))
-    broker.assign()
+    broker.assign(0)
     broker.flush(0)
     ((_, refused),) = outbox.managers
     (trouble,) = outbox.client
@@ -234,7 +304,7 @@ def test_every_protocol_of_the_range_and_every_patch_release_is_taken(broker, pr
 def test_a_stranger_is_refused(broker, outbox, message):
     broker.submit(submit(1))
     broker.heard(b"late", message, 0)
-    broker.assign()
+    broker.assign(0)
     broker.flush(0)
     assert outbox.managers == [(b"late", Refused("not registered"))]
     assert outbox.client == []
@@ -244,7 +314,7 @@ def test_a_stranger_is_refused(broker, outbox, message):
 def test_silence_loses_a_manager_with_its_tasks(broker, outbox):
     broker.register(b"a", register(b"a", workers=3), 0)
     broker.submit(submit(1, 2, 3, 4))
-    broker.assign()
+    broker.assign(0)
     broker.heard(b"a", Heartbeat(), 50)
     broker.expire(50 + THRESHOLD)
     assert set(broker.managers) == {b"a"}
@@ -263,7 +333,7 @@ def test_silence_loses_a_manager_with_its_tasks(broker, outbox):
 def test_a_manager_whose_connection_ends_is_lost_at_once(broker, outbox):
     broker.register(b"a", register(b"a"), 0)
     broker.submit(submit(1))
-    broker.assign()
+    broker.assign(0)
     broker.lost(b"a", "its connection has ended")
     broker.lost(b"a", "told twice")
     broker.lost(b"never seen", "a stranger")
@@ -274,7 +344,7 @@ def test_a_manager_whose_connection_ends_is_lost_at_once(broker, outbox):
 def test_a_manager_that_leaves_says_why(broker, outbox):
     broker.register(b"a", register(b"a", block="3"), 0)
     broker.submit(submit(1))
-    broker.assign()
+    broker.assign(0)
     broker.heard(b"a", Leaving("its workers do not start"), 1)
     broker.flush(1)
     (result,) = outbox.reported()
@@ -287,7 +357,7 @@ def test_a_manager_that_leaves_says_why(broker, outbox):
 def test_a_task_that_cannot_be_sent_ends_like_one_that_was(broker, outbox):
     broker.register(b"a", register(b"a", workers=2), 0)
     broker.submit(submit(1, 2))
-    broker.assign()
+    broker.assign(0)
     broker.failed(b"a", Result(1, RAISED, Payload(b"no room")), 1)
     broker.failed(b"a", Result(1, RAISED, Payload(b"no room")), 1)
     broker.failed(b"stranger", Result(2, RAISED, Payload(b"no room")), 1)
@@ -301,10 +371,10 @@ def test_a_task_that_cannot_be_sent_ends_like_one_that_was(broker, outbox):
 def test_a_manager_that_registers_anew_has_lost_what_it_had(broker, outbox):
     broker.submit(submit(1, function=5, functions={5: b"five"}))
     broker.register(b"a", register(b"a"), 0)
-    broker.assign()
+    broker.assign(0)
     broker.register(b"a", register(b"a"), 1)
     broker.submit(submit(2, function=5))
-    broker.assign()
+    broker.assign(0)
     broker.flush(1)
     assert [(r.id, r.status) for r in outbox.reported()] == [(1, MANAGER_LOST)]
     assert [m.functions for m in outbox.sent(b"a")] == [{5: b"five"}, {5: b"five"}]
@@ -313,11 +383,11 @@ def test_a_manager_that_registers_anew_has_lost_what_it_had(broker, outbox):
 def test_a_held_manager_ends_what_it_has(broker, outbox):
     broker.register(b"a", register(b"a"), 0)
     broker.submit(submit(1, 2))
-    broker.assign()
+    broker.assign(0)
     assert broker.hold(b"a")
     assert not broker.hold(b"nobody")
     broker.heard(b"a", done(1), 1)
-    broker.assign()
+    broker.assign(0)
     broker.flush(1)
     assert outbox.tasks_of(b"a") == [1]
     assert [r.id for r in outbox.reported()] == [1]
@@ -327,10 +397,10 @@ def test_a_held_manager_ends_what_it_has(broker, outbox):
 def test_a_draining_manager_is_let_go_with_its_last_result(broker, outbox):
     broker.register(b"a", register(b"a", workers=2), 0)
     broker.submit(submit(1, 2, 3))
-    broker.assign()
+    broker.assign(0)
     broker.heard(b"a", Draining(), 1)
     broker.heard(b"a", done(1, credit=2), 2)
-    broker.assign()
+    broker.assign(0)
     broker.flush(2)
     assert [(v.active, v.draining, v.tasks) for v in broker.view(2)] == [(False, True, 1)]
     assert outbox.sent(b"a", Drained) == []
@@ -364,10 +434,10 @@ def test_stop_goes_to_every_manager(broker, outbox):
 def test_a_queued_task_can_be_cancelled_once(broker, outbox):
     broker.register(b"a", register(b"a"), 0)
     broker.submit(submit(1, 2, 3))
-    broker.assign()
+    broker.assign(0)
     assert [broker.cancel(n) for n in (1, 2, 2, 99)] == [False, True, False, False]
     broker.heard(b"a", done(1), 1)
-    broker.assign()
+    broker.assign(0)
     broker.flush(1)
     assert [(r.id, r.status) for r in outbox.reported()] == [(2, CANCELLED), (1, DONE)]
     assert outbox.tasks_of(b"a") == [1, 3]
@@ -377,7 +447,7 @@ def test_idle_time_counts_from_the_last_result(broker):
     broker.register(b"a", register(b"a", workers=2), 10)
     assert broker.view(15)[0].idle_duration == 5
     broker.submit(submit(1))
-    broker.assign()
+    broker.assign(0)
     assert broker.view(20)[0].idle_duration == 0
     broker.heard(b"a", done(1), 30)
     assert broker.view(31.5)[0].idle_duration == 1.5

@@ -43,8 +43,9 @@ from tests.executors.high_throughput.broker_fakes import (
 
 
 class ModelManager:
-    def __init__(self, credit):
+    def __init__(self, credit, ends_at=math.inf):
         self.credit = credit
+        self.ends_at = ends_at
         self.open = True
         self.draining = False
         self.tasks = set()
@@ -60,7 +61,10 @@ class Checked(FakeOutbox):
         self.queued = {}
         self.open = set()
         self.bodies = {}
-        self.sent_ranks = []
+        self.now = 0.0
+        # Seconds that each task says it takes, and for each that was sent in this pass its rank and to whom.
+        self.seconds = {}
+        self.sent_now = []
 
     def to_client(self, message):
         super().to_client(message)
@@ -96,13 +100,28 @@ class Checked(FakeOutbox):
         assert manager.open or not message.tasks, "sent to a held or draining manager"
         ranks = [self.queued.pop(t.id) for t in message.tasks]
         assert ranks == sorted(ranks)
+        assert all(self.fits(t.id, manager) for t in message.tasks), "sent to a manager that does not last so long"
         manager.tasks |= {t.id for t in message.tasks}
         assert not ranks or len(manager.tasks) <= manager.credit
         # What was passed over may not rank before what was sent: checked at the end of the pass.
-        self.sent_ranks += ranks
+        self.sent_now += [(rank, manager) for rank in ranks]
+
+    def fits(self, number, manager):
+        seconds = self.seconds.get(number, 0)
+        return not seconds or self.now + seconds <= manager.ends_at
+
+    def check_pass(self):
+        for number, rank in self.queued.items():
+            overtaken = [m for other, m in self.sent_now if other > rank and self.fits(number, m)]
+            assert not overtaken, "a task overtook another"
+            would = [m for m in self.model.values() if m.open and len(m.tasks) < m.credit and self.fits(number, m)]
+            assert not would, "a task waits although somebody would take it"
+        self.sent_now = []
 
 
 names = st.sampled_from([b"a", b"b", b"c"])
+times = st.none() | st.sampled_from([5, 60, 300, 1e9])
+leases = st.none() | st.sampled_from([0.0, 60.0, 200.0, 1000.0])
 priorities = st.none() | st.sampled_from([0, 1, 1.5, -2])
 selectors = st.sampled_from([BlockIdManagerSelector(), RandomManagerSelector(), Failing(), Confused()])
 
@@ -117,27 +136,32 @@ class History(RuleBasedStateMachine):
         self.outbox = Checked()
         self.broker = Broker(self.outbox, selector, THRESHOLD, PYTHON, PARSL)
         for name in (b"a", b"b", b"c"):
-            self.register(name, data.draw(st.integers(1, 2)), data.draw(st.integers(0, 3)), "0")
+            self.register(name, data.draw(st.integers(1, 2)), data.draw(st.integers(0, 3)), "0", data.draw(leases))
 
     def end_pass(self):
-        self.outbox.sent_ranks = []
-        self.broker.assign()
-        if self.outbox.sent_ranks and self.outbox.queued:
-            assert max(self.outbox.sent_ranks) < min(self.outbox.queued.values()), "a task overtook another"
-        free = [m for m in self.outbox.model.values() if m.open and len(m.tasks) < m.credit]
-        assert not free or not self.outbox.queued, "a task waits although somebody would take it"
+        self.outbox.now = self.now
+        self.broker.assign(self.now)
+        self.outbox.check_pass()
         self.broker.flush(self.now)
 
-    @rule(some=st.lists(priorities, max_size=9), new=st.booleans(), data=st.data())
+    @rule(seconds=st.sampled_from([1.0, 50.0]))
+    def time_passes(self, seconds):
+        self.now += seconds
+        for name in self.outbox.model:
+            self.broker.heard(name, Heartbeat(), self.now)
+        self.end_pass()
+
+    @rule(some=st.lists(st.tuples(priorities, times), max_size=9), new=st.booleans(), data=st.data())
     def submit(self, some, new, data):
         bodies = {}
         if new:
             number = next(self.functions)
             bodies[number] = self.outbox.bodies[number] = b"body %d" % number
         calls = []
-        for priority in some:
+        for priority, seconds in some:
             function = data.draw(st.sampled_from([0, *self.outbox.bodies]))
-            call = task(next(self.ids), priority, function)
+            call = task(next(self.ids), priority, function, seconds)
+            self.outbox.seconds[call.id] = seconds or 0
             self.outbox.queued[call.id] = (math.inf if priority is None else priority, call.id)
             self.outbox.open.add(call.id)
             self.function_of[call.id] = function
@@ -158,10 +182,17 @@ class History(RuleBasedStateMachine):
         for known in (self.outbox.model, self.broker.managers):
             assert not any(m.functions & set(some) for m in known.values())
 
-    @rule(name=names, workers=st.integers(1, 3), stock=st.integers(0, 4), block=st.sampled_from(["0", "1", "x"]))
-    def register(self, name, workers, stock, block):
-        self.outbox.model[name] = ModelManager(workers + stock)
-        self.broker.register(name, register(name, workers, workers + stock, block), self.now)
+    @rule(
+        name=names,
+        workers=st.integers(1, 3),
+        stock=st.integers(0, 4),
+        block=st.sampled_from(["0", "1", "x"]),
+        lease=leases,
+    )
+    def register(self, name, workers, stock, block, lease):
+        self.outbox.model[name] = ModelManager(workers + stock, math.inf if lease is None else self.now + lease)
+        about = register(name, workers, workers + stock, block, seconds_left=lease)
+        self.broker.register(name, about, self.now)
         self.end_pass()
 
     @rule(name=names)
@@ -245,7 +276,7 @@ class History(RuleBasedStateMachine):
         for name in list(self.outbox.model):
             self.lose(name)
         self.broker.flush(self.now)
-        self.register(b"last", 3, 2, "0")
+        self.register(b"last", 3, 2, "0", None)
         for _ in range(len(self.outbox.queued) + 1):
             ended = sorted(self.outbox.model[b"last"].tasks)
             self.outbox.model[b"last"].tasks.clear()
@@ -268,6 +299,16 @@ def test_the_checks_of_the_history_see_a_fault():
     outbox.open = {1, 2}
     with pytest.raises(AssertionError):
         outbox.to_manager(b"a", Tasks([task(1), task(2)], {}, []))
+    outbox.model[b"a"] = ModelManager(2, ends_at=10)
+    outbox.queued, outbox.seconds = {1: (math.inf, 1), 2: (math.inf, 2)}, {1: 11, 2: 10}
+    with pytest.raises(AssertionError, match="does not last so long"):
+        outbox.to_manager(b"a", Tasks([task(1)], {}, []))
+    with pytest.raises(AssertionError, match="would take it"):
+        outbox.check_pass()
+    outbox.queued = {1: (math.inf, 1), 2: (math.inf, 2), 3: (0, 3)}
+    outbox.to_manager(b"a", Tasks([task(2)], {}, []))
+    with pytest.raises(AssertionError, match="overtook"):
+        outbox.check_pass()
     with pytest.raises(AssertionError):
         outbox.to_client(Results([Result(3, DONE, Payload(b""))]))
     with pytest.raises(msgspec.DecodeError):

@@ -14,7 +14,7 @@ from parsl.executors.errors import ExecutorShutDownError, InvalidResourceSpecifi
 from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD, HTEXFuture
 from parsl.executors.high_throughput.process_worker_pool import parse_arguments
 from parsl.jobs.error_handlers import noop_error_handler, simple_error_handler
-from parsl.providers import LocalProvider
+from parsl.providers import LocalProvider, SlurmProvider
 from tests.live import pilot
 
 # -- values ------------------------------------------------------------------------------------------------------------
@@ -88,16 +88,44 @@ def test_the_two_ports_of_earlier_releases_are_taken_with_a_warning():
 
 @pytest.mark.parametrize(
     "specification",
-    [{"cores": 1}, {"priority": "1"}, {"priority": None}, {"priority": math.nan}, {"priority": 1, "x": 2}],
+    [
+        {"cores": 1},
+        {"priority": "1"},
+        {"priority": None},
+        {"priority": math.nan},
+        {"priority": 1, "x": 2},
+        {"walltime": "1h"},
+        {"walltime": None},
+        {"walltime": math.nan},
+    ],
 )
-def test_a_resource_specification_holds_a_priority_or_nothing(specification):
+def test_a_resource_specification_holds_priority_and_walltime_or_nothing(specification):
     with pytest.raises(InvalidResourceSpecification):
         HighThroughputExecutor().validate_resource_spec(specification)
 
 
-@pytest.mark.parametrize("specification", [{}, {"priority": 1}, {"priority": -0.5}, {"priority": math.inf}])
-def test_a_priority_is_any_number(specification):
+@pytest.mark.parametrize(
+    "specification",
+    [
+        {},
+        {"priority": 1},
+        {"priority": -0.5},
+        {"priority": math.inf},
+        {"walltime": 1e9},
+        {"priority": 1, "walltime": 2},
+    ],
+)
+def test_a_priority_is_any_number_and_so_is_a_walltime_where_blocks_do_not_end(specification):
     HighThroughputExecutor().validate_resource_spec(specification)
+
+
+@pytest.mark.parametrize(("walltime", "fits"), [("00:10:00", 570), ("00:01:00", 54), ("1-00:00:00", 1e9), ("30", 1e9)])
+def test_a_task_that_takes_longer_than_any_block_is_refused(walltime, fits):
+    executor = HighThroughputExecutor(provider=SlurmProvider("debug", walltime=walltime))
+    executor.validate_resource_spec({"walltime": fits})
+    if fits < 1e9:
+        with pytest.raises(InvalidResourceSpecification, match=f"declares {fits + 1} s.*of which {fits} s can be used"):
+            executor.validate_resource_spec({"walltime": fits + 1})
 
 
 # -- before it runs ----------------------------------------------------------------------------------------------------

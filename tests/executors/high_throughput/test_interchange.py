@@ -17,6 +17,7 @@ import zmq
 
 from parsl.executors.errors import BadStateException
 from parsl.executors.high_throughput import messages
+from parsl.executors.high_throughput.client import interchange_command
 from parsl.executors.high_throughput.errors import ManagerLost
 from parsl.executors.high_throughput.interchange import Interchange, PortError, bind
 from parsl.executors.high_throughput.messages import (
@@ -375,6 +376,45 @@ def test_a_manager_of_another_version_is_refused_on_both_ways(executor, manager)
 
 
 # -- the program -------------------------------------------------------------------------------------------------------
+
+
+def test_too_many_managers_for_the_files_that_it_may_open_are_named(tmp_path, caplog):
+    """With 48 files there is room for 24 managers; the script's own log says so before it is full."""
+    command = ["bash", "-c", 'ulimit -n 48 && exec "$@"', "bash", *interchange_command()]
+    executor = pilot.htex(provider=pilot.provider(init_blocks=0), encrypted=False, interchange_launch_cmd=command)
+    executor.run_dir = str(tmp_path)
+    with executor:
+        executor.start()
+        managers = [RemoteManager(executor, f"remote-{number}") for number in range(22)]
+        for manager in managers:
+            assert isinstance(manager.register(), Registered)
+        pilot.wait_for(lambda: "open files raised" in caplog.text)
+        assert "22 managers are connected to the interchange and only a few more can connect" in caplog.text
+        assert "it may have 48 files open, which allows 24" in caplog.text
+        # They all work.
+        future = executor.submit(len, {}, [1])
+        frames = zmq.Poller()
+        for manager in managers:
+            frames.register(manager.dealer, zmq.POLLIN)
+        ((dealer, _),) = frames.poll(pilot.SOON * 1000)
+        chosen = next(m for m in managers if m.dealer is dealer)
+        chosen.answer(chosen.tasks().tasks[0].id)
+        assert future.result(pilot.SOON) == "done"
+        for manager in managers:
+            manager.close()
+
+
+def test_each_manager_of_another_node_takes_one_descriptor_and_no_thread(executor):
+    process = pilot.interchange_of(executor)
+    first = RemoteManager(executor, "first")
+    first.register()
+    fds, threads = process.num_fds(), process.num_threads()
+    others = [RemoteManager(executor, f"other-{number}") for number in range(10)]
+    for other in others:
+        other.register()
+    assert (process.num_fds(), process.num_threads()) == (fds + 10, threads)
+    for manager in (first, *others):
+        manager.close()
 
 
 def test_without_a_configuration_the_program_ends_with_an_error():

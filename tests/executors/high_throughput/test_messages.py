@@ -277,7 +277,7 @@ def test_fields_that_a_later_writer_added_are_skipped():
 def test_fields_that_an_earlier_writer_did_not_have_are_filled_in():
     fields = msgspec.structs.astuple(REGISTER)[:11]
     read = CODECS["from_manager"].decode(array(12, *fields))
-    assert read == Register(*fields, drain_at=None, packages={})
+    assert read == Register(*fields, seconds_left=None, packages={})
     assert CODECS["from_manager"].decode(array(7, [[7, DONE, [b"42"]]])) == Results([Result(7, DONE, Payload(b"42"))])
     assert CODECS["task"].decode(msgspec.msgpack.encode([7, 3, [b"body"]])) == Task(7, 3, Payload(b"body"))
 
@@ -292,10 +292,10 @@ def test_a_message_of_a_later_kind_is_an_error_that_the_reader_can_skip():
         CODECS["to_manager"].decode(array(99, "unheard of"))
 
 
-# What travels between interchange and manager, as it has been since protocol 1. A line that no longer holds means that
+# What travels between interchange and manager, as it has been since protocol 2. A line that no longer holds means that
 # managers of earlier releases in the range read something else: add fields at the end, or raise the numbers.
 WIRE = {
-    1: [
+    2: [
         ("from_manager", Heartbeat(), "910d"),
         ("from_manager", Draining(), "910e"),
         ("from_manager", Leaving("why"), "9216a3776879"),
@@ -304,6 +304,11 @@ WIRE = {
             "from_manager",
             Register("m", 1, "0", "n", 4, 6, "3.12.1", "2026.11.0", "s", "t", 99),
             "9e0ca16d01a130a16e0406a6332e31322e31a9323032362e31312e30a173a17463c080",
+        ),
+        (
+            "from_manager",
+            Register("m", 2, "0", "n", 4, 6, "3.12.1", "2026.11.0", "s", "t", 99, 570.5),
+            "9e0ca16d02a130a16e0406a6332e31322e31a9323032362e31312e30a173a17463cb4081d4000000000080",
         ),
         ("to_manager", Registered(["/a"], True, "s"), "940f91a22f61c3a173"),
         ("to_manager", Tasks([Task(7, 3, Payload(b"b"))], {3: b"c"}, [1]), "94109194070392c40162c0c08103c401639101"),

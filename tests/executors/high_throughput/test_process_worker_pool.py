@@ -15,6 +15,7 @@ import pytest
 
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.high_throughput import messages
+from parsl.executors.high_throughput.lease import MARGIN
 from parsl.executors.high_throughput.messages import (
     DONE,
     RAISED,
@@ -203,8 +204,21 @@ def test_a_manager_presents_itself(make):
     assert (about.python_version, about.parsl_version) == (platform.python_version(), VERSION)
     assert about.protocol == messages.PROTOCOL_VERSION
     assert (about.token, about.pid) == (node.store.token, node.process.pid)
-    assert about.drain_at is not None
+    assert about.seconds_left is None
     assert "cloudpickle" in about.packages
+
+
+def test_a_manager_tells_how_long_its_block_lasts_and_drains_before_it_ends(make, monkeypatch):
+    monkeypatch.setenv("PARSL_BLOCK_ENDS", str(int(time.time()) + 3600))
+    left = make().receive_a(Register).seconds_left
+    assert 3600 - MARGIN - pilot.SOON < left <= 3600 - MARGIN
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 3))
+    node = make()
+    assert 0 <= node.receive_a(Register).seconds_left <= 3
+    node.send(Registered([""], True, node.store.folder))
+    node.receive_a(Draining)
+    node.send(Drained())
+    assert node.end() == (0, "")
 
 
 def test_a_node_runs_calls_and_ends_when_told(node):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parsl.executors.high_throughput import streams
 from parsl.executors.high_throughput.streams import LENGTH, Listener, Stream, connect
 from parsl.loop import Loop
 
@@ -205,3 +207,47 @@ def test_nobody_listens(tmp_path):
     (tmp_path / "file").write_text("")
     assert connect(str(tmp_path / "file")) is None
     assert connect("/" + "x" * 200) is None
+
+
+class NoDescriptors:
+    """A listening socket on a system that has no descriptor to spare for the first attempts."""
+
+    def __init__(self, real, attempts):
+        self._real = real
+        self.attempts = attempts
+
+    def accept(self):
+        if self.attempts:
+            self.attempts -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._real.accept()
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+
+def test_a_listener_without_descriptors_pauses_and_goes_on(loop, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(streams, "_PAUSE_SECONDS", 0.1)
+    accepted = SimpleQueue()
+    listener = loop.call(Listener, loop, str(tmp_path / "l"), accepted.put)
+    real = listener._socket
+    listener._socket = NoDescriptors(real, 2)
+    client = connect(str(tmp_path / "l"))
+    accepted.get(timeout=SECONDS).close()
+    client.close()
+    # Once for each attempt, and none in between.
+    assert caplog.text.count("could not be accepted") == 2
+    loop.call(listener.close)
+
+
+def test_a_listener_that_is_closed_during_its_pause_stays_closed(loop, tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "_PAUSE_SECONDS", 0.05)
+    listener = loop.call(Listener, loop, str(tmp_path / "l"), lambda _: None)
+    paused = SimpleQueue()
+    real = listener._socket
+    listener._socket = NoDescriptors(real, 1)
+    resume = listener._resume
+    listener._resume = lambda: paused.put(resume())
+    loop.call(lambda: listener._accept() or listener.close())
+    paused.get(timeout=SECONDS)
+    assert real.fileno() < 0

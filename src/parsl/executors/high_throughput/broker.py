@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-import bisect
+import heapq
+import itertools
 import logging
-from collections import deque
-from typing import Any, Protocol
+from typing import Protocol
 
 from parsl.executors.high_throughput.manager_record import ManagerRecord
 from parsl.executors.high_throughput.manager_selector import ManagerSelector
@@ -41,10 +41,10 @@ from parsl.executors.high_throughput.messages import (
     Trouble,
     lost,
 )
+from parsl.executors.high_throughput.room import Room, order_of
+from parsl.executors.high_throughput.task_queue import TaskQueue
 
 logger = logging.getLogger(__name__)
-
-_LAST = float("inf")
 
 
 class Outbox(Protocol):
@@ -60,56 +60,11 @@ class Outbox(Protocol):
         """Make the answer to a manager that is taken in."""
 
 
-class TaskQueue:
-    """Tasks by priority (lowest number first, none last), first in first out among equals."""
-
-    def __init__(self) -> None:
-        self._lanes: dict[float, deque[Task]] = {}
-        self._order: list[float] = []
-        self._waiting: set[int] = set()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def push(self, task: Task) -> None:
-        """Queue a task."""
-        priority = _LAST if task.resources is None else _priority(task.resources)
-        lane = self._lanes.get(priority)
-        if lane is None:
-            lane = self._lanes[priority] = deque()
-            bisect.insort(self._order, priority)
-        lane.append(task)
-        self._waiting.add(task.id)
-
-    def pop(self) -> Task | None:
-        """Take the next task, or None when there is none."""
-        while self._order:
-            lane = self._lanes[self._order[0]]
-            while lane:
-                task = lane.popleft()
-                if task.id in self._waiting:
-                    self._waiting.discard(task.id)
-                    return task
-            del self._lanes[self._order.pop(0)]
-        return None
-
-    def drop(self, task_id: int) -> bool:
-        """Take a task out by number; return whether it was there."""
-        if task_id not in self._waiting:
-            return False
-        self._waiting.discard(task_id)
-        return True
-
-
-def _priority(resources: dict[str, Any]) -> float:
-    """Return the priority that a specification names; what cannot be compared (text, not a number) comes last."""
-    priority = resources.get("priority")
-    # What is not equal to itself is not a number.
-    return priority if isinstance(priority, (int, float)) and priority == priority else _LAST  # noqa: PLR0124 - see above
-
-
 class Broker:
     """Queue, managers and credit of one executor.
+
+    What a call costs does not depend on how many managers there are: those that want tasks wait in one of two rooms
+    (see `_place`), and each is looked at once in a while for whether it has fallen silent (see `expire`).
 
     Args:
         outbox: what sends messages.
@@ -130,11 +85,18 @@ class Broker:
         self.queue = TaskQueue()
         self.managers: dict[bytes, ManagerRecord] = {}
         self._outbox = outbox
-        self._selector = selector
+        # Managers with workers that have nothing to do, and those that want no more than a stock.
+        self._idle = Room(order_of(selector, self.managers), 1)
+        self._stock = Room(order_of(selector, self.managers), 2)
+        # When to look next at whether a manager has been heard of: once in a threshold, however often it speaks.
+        self._looks: list[tuple[float, int, ManagerRecord]] = []
+        self._counter = itertools.count()
         self._threshold = heartbeat_threshold
         self._python_version = python_version
         self._parsl_version = parsl_version
         self._functions: dict[int, bytes] = {}
+        # To which managers each function was sent.
+        self._holders: dict[int, set[bytes]] = {}
         self._changed: set[bytes] = set()
         self._results: list[Result] = []
 
@@ -159,8 +121,7 @@ class Broker:
         """Give a manager no further task; return whether it is known."""
         manager = self.managers.get(identity)
         if manager is not None:
-            manager.active = False
-            self._changed.add(identity)
+            self._close(manager)
         return manager is not None
 
     def stop(self) -> None:
@@ -183,8 +144,10 @@ class Broker:
             self._outbox.to_client(Trouble("version", problem))
             return
         if identity in self.managers:
-            self._lose(self.managers.pop(identity), "it registered anew")
-        self.managers[identity] = ManagerRecord(identity, message, now)
+            self._lose(self._remove(identity), "it registered anew")
+        manager = self.managers[identity] = ManagerRecord(identity, message, now)
+        heapq.heappush(self._looks, (now, next(self._counter), manager))
+        self._place(manager)
         self._changed.add(identity)
         logger.info(
             "Manager %s registered: block %s on %s, %d workers",
@@ -210,9 +173,8 @@ class Broker:
         elif isinstance(message, Leaving):
             self.lost(identity, message.reason)
         elif isinstance(message, Draining):
-            manager.active = False
             manager.draining = True
-            self._changed.add(identity)
+            self._close(manager)
             self._drained(manager)
 
     def _take_results(self, manager: ManagerRecord, message: Results, now: float) -> None:
@@ -226,23 +188,44 @@ class Broker:
             if result.id in tasks:
                 tasks.discard(result.id)
                 self._results.append(result)
+        self._place(manager)
         if not tasks:
             manager.idle_since = now
-            self._drained(manager)
+            if manager.draining:
+                self._drained(manager)
 
     def _drained(self, manager: ManagerRecord) -> None:
         if manager.draining and not manager.tasks:
             self._outbox.to_manager(manager.identity, Drained())
-            self.managers.pop(manager.identity, None)
-            self._changed.add(manager.identity)
+            self._remove(manager.identity)
+
+    def _close(self, manager: ManagerRecord) -> None:
+        """Give a manager no further task."""
+        manager.active = False
+        self._place(manager)
+        self._changed.add(manager.identity)
+
+    def _remove(self, identity: bytes) -> ManagerRecord:
+        """Strike a manager off all lists."""
+        manager = self.managers.pop(identity)
+        self._close(manager)
+        for function in manager.functions:
+            self._holders[function].discard(identity)
+        return manager
 
     # -- time ----------------------------------------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
         """Give up managers that have been silent for too long."""
-        for identity, manager in list(self.managers.items()):
-            if now - manager.last_heartbeat > self._threshold:
-                self.lost(identity, f"not heard of for {now - manager.last_heartbeat:.0f} s")
+        looks = self._looks
+        while looks and now - looks[0][0] > self._threshold:
+            _, _, manager = looks[0]
+            if self.managers.get(manager.identity) is not manager:
+                heapq.heappop(looks)
+            elif now - manager.last_heartbeat > self._threshold:
+                self.lost(manager.identity, f"not heard of for {now - manager.last_heartbeat:.0f} s")
+            else:
+                heapq.heapreplace(looks, (manager.last_heartbeat, next(self._counter), manager))
 
     def failed(self, identity: bytes, result: Result, now: float) -> None:
         """A task that was given to a manager could not be sent to it."""
@@ -252,10 +235,8 @@ class Broker:
 
     def lost(self, identity: bytes, why: str) -> None:
         """A manager is known to be gone."""
-        manager = self.managers.pop(identity, None)
-        if manager is not None:
-            self._changed.add(identity)
-            self._lose(manager, why)
+        if identity in self.managers:
+            self._lose(self._remove(identity), why)
 
     def _lose(self, manager: ManagerRecord, why: str) -> None:
         logger.log(
@@ -273,56 +254,95 @@ class Broker:
 
     # -- the end of a pass ---------------------------------------------------------------------------------------
 
-    def assign(self) -> None:
-        """Hand queued tasks to managers that want some.
+    def _place(self, manager: ManagerRecord) -> None:
+        """Put a manager into the room where it belongs; to be called whenever what it has or wants has changed."""
+        count = len(manager.tasks)
+        room = None
+        if manager.active and count < manager.credit:
+            room = self._idle if count < manager.workers else self._stock
+        if room is manager.room:
+            return
+        if manager.room is not None:
+            manager.room.discard(manager)
+        if room is not None:
+            room.add(manager)
+
+    def assign(self, now: float) -> None:
+        """Hand queued tasks to managers that want some, and whose blocks last long enough.
 
         First every manager gets what its workers can run at once, then an equal share of the rest, as far as it wants
         some in stock: so no node hoards what another could start now.
         """
-        if not len(self.queue):
-            return
-        wanting = {identity for identity, m in self.managers.items() if m.free > 0}
-        if not wanting:
-            return
-        order = self._sorted(wanting) if len(wanting) > 1 else list(wanting)
-        batches: dict[bytes, list[Task]] = {}
-        for identity in order:
-            manager = self.managers[identity]
-            self._take(manager, min(manager.free, manager.about.workers - len(manager.tasks)), batches)
-        # Those that want least come first: what they leave of their share is shared by the rest.
-        for served, identity in enumerate(sorted(order, key=lambda i: self.managers[i].free)):
-            share = -(-len(self.queue) // (len(order) - served))
-            self._take(self.managers[identity], min(self.managers[identity].free, share), batches)
-        for identity, tasks in batches.items():
-            self._send(self.managers[identity], tasks)
+        batches: dict[ManagerRecord, list[Task]] = {}
+        if len(self.queue) and len(self._idle):
+            self._serve(self._idle, now, batches)
+        if len(self.queue) and len(self._stock):
+            if self._stock.serves_all and self._placeable(self._stock, now) <= len(self._stock):
+                self._serve(self._stock, now, batches)
+            else:
+                self._share(now, batches)
+        for manager, tasks in batches.items():
+            self._send(manager, tasks)
 
-    def _sorted(self, wanting: set[bytes]) -> list[bytes]:
-        try:
-            return [i for i in self._selector.sort_managers(self.managers, set(wanting)) if i in wanting]
-        except Exception:
-            # The selector may be a user's, and tasks must not wait for ever because of it.
-            logger.exception("The manager selector failed; managers are served in no special order")
-            return list(wanting)
+    def _placeable(self, room: Room, now: float) -> int:
+        """Return how many tasks, at most, could go to managers of a room."""
+        latest = room.latest() if self.queue.timed else None
+        fits = latest is None or self.queue.shortest <= latest.ends_at - now
+        return len(self.queue) if fits else self.queue.plain
 
-    def _take(self, manager: ManagerRecord, room: int, batches: dict[bytes, list[Task]]) -> None:
-        if room <= 0 or not len(self.queue):
-            return
-        batch = batches.setdefault(manager.identity, [])
-        for _ in range(room):
-            task = self.queue.pop()
-            if task is None:
+    def _serve(self, room: Room, now: float, batches: dict[ManagerRecord, list[Task]]) -> None:
+        """Serve managers in the selector's order: each takes something, so that this is no more work than tasks."""
+        for manager in room.first(self._placeable(room, now)):
+            if not len(self.queue):
                 return
-            batch.append(task)
-            manager.tasks.add(task.id)
+            if not self._take(manager, self._turn(manager), now, batches) and room.serves_all:
+                break
+        # Nothing that is left fits that manager. Those whose blocks last longest come next: what does not fit the
+        # first of them fits none.
+        while len(self.queue):
+            latest = room.latest()
+            if latest is None or not self._take(latest, self._turn(latest), now, batches):
+                return
+
+    @staticmethod
+    def _turn(manager: ManagerRecord) -> int:
+        """Return how many tasks a manager is given at its turn: one for each idle worker, or one for the stock."""
+        return min(manager.free, max(1, manager.workers - len(manager.tasks)))
+
+    def _share(self, now: float, batches: dict[ManagerRecord, list[Task]]) -> None:
+        """Fill stocks in equal shares; there are more tasks than managers with room for some."""
+        # Those that want least come first: what they leave of their share is shared by the rest.
+        order = sorted(self._stock.first(len(self._stock)), key=lambda m: m.free)
+        while order and len(self.queue):
+            fed = []
+            for served, manager in enumerate(order):
+                share = -(-len(self.queue) // (len(order) - served))
+                if self._take(manager, min(manager.free, share), now, batches):
+                    fed.append(manager)
+            # What did not fit the others is shared by those that it fits.
+            order = [manager for manager in fed if manager.free]
+
+    def _take(self, manager: ManagerRecord, room: int, now: float, batches: dict[ManagerRecord, list[Task]]) -> bool:
+        """Give a manager up to `room` tasks that fit; return whether there were any."""
+        tasks = self.queue.take(room, manager.ends_at - now)
+        if not tasks:
+            return False
+        manager.tasks.update([task.id for task in tasks])
+        self._place(manager)
+        batch = batches.setdefault(manager, tasks)
+        if batch is not tasks:
+            batch += tasks
+        return True
 
     def _send(self, manager: ManagerRecord, tasks: list[Task]) -> None:
-        if not tasks:
-            return
         manager.idle_since = None
         new = {t.function for t in tasks} - manager.functions
         # A function that the client has taken back is missed by the worker, and the task ends with that error.
         bodies = {f: self._functions[f] for f in new if f in self._functions}
-        manager.functions.update(bodies)
+        if bodies:
+            manager.functions.update(bodies)
+            for function in bodies:
+                self._holders.setdefault(function, set()).add(manager.identity)
         self._outbox.to_manager(manager.identity, Tasks(tasks, bodies, []))
 
     def flush(self, now: float) -> None:
@@ -343,13 +363,14 @@ class Broker:
     # -- insides -------------------------------------------------------------------------------------------------
 
     def _forget(self, functions: list[int]) -> None:
+        known: dict[bytes, list[int]] = {}
         for function in functions:
             self._functions.pop(function, None)
-        for identity, manager in self.managers.items():
-            known = [f for f in functions if f in manager.functions]
-            if known:
-                manager.functions.difference_update(known)
-                self._outbox.to_manager(identity, Tasks([], {}, known))
+            for identity in self._holders.pop(function, ()):
+                known.setdefault(identity, []).append(function)
+        for identity, gone in known.items():
+            self.managers[identity].functions.difference_update(gone)
+            self._outbox.to_manager(identity, Tasks([], {}, gone))
 
     def _mismatch(self, message: Register) -> str | None:
         if not OLDEST_PROTOCOL <= message.protocol <= PROTOCOL_VERSION:

@@ -225,8 +225,12 @@ class InterchangeClient:
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
-    def launch(self, call: Call) -> int:
+    def launch(self, call: Call, resources: dict[str, Any]) -> int:
         """Send a call to the workers; its end is told to `call.done`.
+
+        Args:
+            call: the call.
+            resources: its resource specification, as the interchange is to see it.
 
         Returns:
             The call's number.
@@ -239,15 +243,16 @@ class InterchangeClient:
             body, buffers = facade.pack_arguments(call.args, call.kwargs)
         else:
             body, buffers = facade.pack_apply_message(call.func, call.args, call.kwargs), []
-        return self._add(call, function, body, buffers)
+        return self._add(call, function, body, buffers, resources or None)
 
     def launch_packed(self, call: Call, apply_message: bytes) -> int:
         """Send a call that was packed by `pack_apply_message`; return its number."""
-        return self._add(call, 0, apply_message, [])
+        return self._add(call, 0, apply_message, [], call.resource_specification or None)
 
-    def _add(self, call: Call, function: int, body: bytes, buffers: Sequence[Any]) -> int:
+    def _add(
+        self, call: Call, function: int, body: bytes, buffers: Sequence[Any], resources: dict[str, Any] | None
+    ) -> int:
         number = self.last_number + 1
-        resources = call.resource_specification or None
         if resources is not None:
             # An object that cannot be sent is the error of this call here, and would be that of all in one message.
             self._codec.encode(resources)
@@ -362,6 +367,8 @@ class InterchangeClient:
                 self.managers.pop(manager, None)
         elif isinstance(message, Answer):
             self.commands.answered(message)
+        elif isinstance(message, Trouble) and message.kind == "files":
+            logger.error("Executor %s: %s", self._label, message.text)
         elif isinstance(message, Trouble):
             ours, _, theirs = message.text.partition("; ")
             self._on_lost(VersionMismatch(ours, theirs))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from parsl.executors.base import Call, FutureCall
 from parsl.executors.errors import BadStateException, ExecutorShutDownError, InvalidResourceSpecification
 from parsl.executors.high_throughput import mpi_prefix_composer
+from parsl.executors.high_throughput.lease import declared, usable
 from parsl.executors.high_throughput.manager_selector import ManagerSelector, RandomManagerSelector
 from parsl.executors.status_handling import BlockErrorHandler, BlockProviderExecutor
 from parsl.loop import Loop
@@ -371,11 +372,14 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
     # -- calls ---------------------------------------------------------------------------------------------------
 
     def validate_resource_spec(self, resource_specification: dict[str, Any]) -> None:
-        """Raise InvalidResourceSpecification unless the specification holds at most a numeric `priority`.
+        """Check a specification: `priority`, any number, and `walltime`, seconds that the task takes at most.
 
         With `enable_mpi_mode` it must also say how many nodes and ranks the call needs.
+
+        Raises:
+            InvalidResourceSpecification: when it holds something else, or no block of the provider lasts so long.
         """
-        known = {"priority", *(mpi_prefix_composer.ENTRIES if self.enable_mpi_mode else ())}
+        known = {"priority", "walltime", *(mpi_prefix_composer.ENTRIES if self.enable_mpi_mode else ())}
         unknown = set(resource_specification or ()) - known
         if unknown:
             names = ", ".join(repr(name) for name in sorted(known))
@@ -387,13 +391,24 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         priority = resource_specification.get("priority", 0)
         if not isinstance(priority, (int, float)) or math.isnan(priority):
             raise InvalidResourceSpecification({"priority"}, "It must be a number; tasks with a lower one run first.")
+        seconds = resource_specification.get("walltime", 1)
+        if not isinstance(seconds, (int, float)) or math.isnan(seconds):
+            raise InvalidResourceSpecification({"walltime"}, "It must be a number of seconds.")
+        block = getattr(self._provider, "block_seconds", None)
+        if block is not None and seconds > usable(block):
+            raise InvalidResourceSpecification(
+                {"walltime"},
+                f"The task declares {seconds:g} s, and blocks of executor {self.label} last {block} s, of which "
+                f"{usable(block):g} s can be used: give its provider a longer walltime.",
+            )
 
     def launch(self, call: Call) -> None:
         """Run a call on a worker and tell its end to `call.done`; on the loop."""
-        if call.resource_specification or self.enable_mpi_mode:
-            self.validate_resource_spec(call.resource_specification)
+        specification = declared(call)
+        if specification or self.enable_mpi_mode:
+            self.validate_resource_spec(specification or {})
         # Looked at on the loop: what comes in after the executor has failed all its calls must not be added to them.
-        call.executor_id = self._open_client().launch(call)
+        call.executor_id = self._open_client().launch(call, specification)
 
     def submit(
         self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any

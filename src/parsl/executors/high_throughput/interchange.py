@@ -8,6 +8,7 @@ end of the client's stream is the end of the client, and so its own.
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import pickle
@@ -27,6 +28,7 @@ from parsl.curvezmq import ServerContext
 from parsl.executors.high_throughput import messages
 from parsl.executors.high_throughput.broker import Broker
 from parsl.executors.high_throughput.errors import ManagerLost, VersionMismatch
+from parsl.executors.high_throughput.file_limit import FileBudget, raise_file_limit
 from parsl.executors.high_throughput.interchange_config import InterchangeConfig
 from parsl.executors.high_throughput.manager_record import ManagerRecord
 from parsl.executors.high_throughput.manager_selector import ManagerSelector
@@ -43,6 +45,7 @@ from parsl.executors.high_throughput.messages import (
     Submit,
     Task,
     Tasks,
+    Trouble,
 )
 from parsl.executors.high_throughput.segments import SegmentStore, remove_store
 from parsl.executors.high_throughput.streams import LENGTH, Listener, Stream, connect
@@ -57,6 +60,10 @@ __all__ = ["Interchange", "InterchangeConfig", "ManagerLost", "ManagerRecord", "
 logger = logging.getLogger(__name__)
 
 
+# For a connection to say who it is, in milliseconds; zmq's own 30 s may be short when thousands come at once.
+_HANDSHAKE_MS = 120_000
+
+
 class PortError(Exception):
     """No port of the range can be had; the text says which were tried."""
 
@@ -68,9 +75,10 @@ class Interchange:
         config: what the client says.
         selector: in which order managers are offered tasks.
         loop: the loop to run on.
+        file_limit: how many files this process may have open.
     """
 
-    def __init__(self, config: InterchangeConfig, selector: ManagerSelector, loop: Loop) -> None:
+    def __init__(self, config: InterchangeConfig, selector: ManagerSelector, loop: Loop, file_limit: int) -> None:
         self._config = config
         self._loop = loop
         self._store = SegmentStore(config.segments)
@@ -80,6 +88,11 @@ class Interchange:
         self._context = ServerContext(config.cert_dir, ipv6=config.ipv6)
         remote = self._context.socket(zmq.ROUTER)
         remote.set_hwm(0)
+        # Thousands of managers may come in the same second. What the system's queue of connections does not take is
+        # tried again by it after 1, 3, 7 seconds; what is in it may wait for its handshake for as long as a manager
+        # waits for us.
+        remote.backlog = socket.SOMAXCONN
+        remote.handshake_ivl = _HANDSHAKE_MS
         self.port = bind(remote, config.address, config.port, config.port_range)
         self._remote = Pipe(loop, remote, self._on_remote_manager)
         connection = connect(config.client_path)
@@ -88,6 +101,7 @@ class Interchange:
             raise OSError(msg)
         self._client = Stream(loop, connection, self._on_client, self._client_gone)
         self._orphaned = False
+        self._files = FileBudget(file_limit)
         self._listener = Listener(loop, config.manager_path, self._on_connection)
         # How each manager is reached: a stream on this node, or a send through the common socket for other nodes.
         self._links: dict[bytes, Stream | None] = {}
@@ -117,12 +131,12 @@ class Interchange:
 
     def _answer(self, what: str) -> Any:
         name, _, argument = what.partition(";")
-        managers = self.broker.view(time.monotonic())
+        managers = self.broker.managers.values()
         answers: dict[str, Callable[[], Any]] = {
-            "MANAGERS": lambda: managers,
-            "WORKERS": lambda: sum(m.worker_count for m in managers),
+            "MANAGERS": lambda: self.broker.view(time.monotonic()),
+            "WORKERS": lambda: sum(m.workers for m in managers),
             "CONNECTED_BLOCKS": lambda: sorted({m.block_id for m in managers}),
-            "OUTSTANDING_C": lambda: len(self.broker.queue) + sum(m.tasks for m in managers),
+            "OUTSTANDING_C": lambda: len(self.broker.queue) + sum(len(m.tasks) for m in managers),
             "HOLD_WORKER": lambda: self.broker.hold(argument.encode()),
         }
         return answers[name]() if name in answers else None
@@ -158,6 +172,7 @@ class Interchange:
             self._links[name] = link
             (self._sharing.add if message.token == self._store.token else self._sharing.discard)(name)
             self.broker.register(name, message, time.monotonic())
+            self._check_files()
             return name
         if identity is None:
             logger.warning("Dropped a %s from somebody who has not registered", type(message).__name__)
@@ -175,6 +190,12 @@ class Interchange:
             self._links.pop(identity, None)
             self._sharing.discard(identity)
         return None
+
+    def _check_files(self) -> None:
+        problem = self._files.problem(len(self._links))
+        if problem is not None:
+            logger.error(problem)
+            self.to_client(Trouble("files", problem))
 
     def _landed(self, result: Result, frames: list[bytes]) -> Result:
         """Put what came as a frame into the segment store; a result for which there is no room is an error."""
@@ -224,8 +245,9 @@ class Interchange:
     # -- time ----------------------------------------------------------------------------------------------------
 
     def _end_pass(self) -> None:
-        self.broker.assign()
-        self.broker.flush(time.monotonic())
+        now = time.monotonic()
+        self.broker.assign(now)
+        self.broker.flush(now)
 
     def _expire(self) -> None:
         self.broker.expire(time.monotonic())
@@ -322,6 +344,12 @@ def _read_config() -> dict[str, Any]:
     return config
 
 
+def calm_collector() -> None:
+    """Have the garbage collector look seldom: next to nothing here refers to itself, and there is much to look at."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 @wrap_with_logs
 def main() -> None:
     """Run an interchange that is configured on standard input, and say on standard output on which port it listens."""
@@ -332,7 +360,7 @@ def main() -> None:
     oneshot_initialize_logging(given["log_config"], config.logdir, "interchange")
     loop = Loop("interchange")
     try:
-        interchange = Interchange(config, given["selector"], loop)
+        interchange = Interchange(config, given["selector"], loop, raise_file_limit())
     except (PortError, OSError, ValueError) as e:
         os.write(1, f"ERROR {e}\n".encode())
         sys.exit(1)
@@ -345,6 +373,7 @@ def main() -> None:
     os.write(1, f"READY {interchange.port}\n".encode())
     # The client reads that line only; what a user's selector may print goes where errors go.
     os.dup2(2, 1)
+    calm_collector()
     loop.run()
     interchange.close()
 

@@ -19,6 +19,7 @@ import msgspec
 from parsl.addresses import tcp_url
 from parsl.executors.high_throughput import affinity, messages
 from parsl.executors.high_throughput.graves import Graves
+from parsl.executors.high_throughput.lease import usable_seconds
 from parsl.executors.high_throughput.messages import (
     Drained,
     Draining,
@@ -117,6 +118,9 @@ class Manager:
         self._asked: float | None = None
         self._mailbox_watched = False
         self._drain_told = False
+        # By the clock that nobody sets: for how long this node's block can be used.
+        left = usable_seconds(os.environ, time.time())
+        self._lasts_until = None if left is None else time.monotonic() + left
 
     # -- start ---------------------------------------------------------------------------------------------------
 
@@ -149,6 +153,12 @@ class Manager:
         self._beat()
         if self._options.drain_period is not None:
             self._loop.call_later(self._options.drain_period, self.drain)
+        left = self._seconds_left()
+        if left is not None:
+            self._loop.call_later(left, self.drain)
+
+    def _seconds_left(self) -> float | None:
+        return None if self._lasts_until is None else max(0.0, self._lasts_until - time.monotonic())
 
     def _connect(self) -> None:
         """Connect through the file system where that works and large buffers can be shared, else over TCP."""
@@ -170,6 +180,8 @@ class Manager:
         self._context = ClientContext(self._options.cert_dir, ipv6=True)
         dealer = self._context.socket(zmq.DEALER)
         dealer.set_hwm(0)
+        # When the interchange cannot be reached, thousands of managers do not try ten times a second each.
+        dealer.reconnect_ivl_max = 5000
         dealer.setsockopt(zmq.IDENTITY, self.uid.encode())
         dealer.connect(tcp_url(address, self._options.port))
         self._link = Pipe(self._loop, dealer, self._on_interchange)
@@ -178,7 +190,6 @@ class Manager:
         self.end("the interchange has closed the connection", 0 if self._registered else 1, tell=False)
 
     def _register(self) -> None:
-        drain = self._options.drain_period
         self._send(
             Register(
                 uid=self.uid,
@@ -192,7 +203,7 @@ class Manager:
                 segments=self._store.folder,
                 token=self._store.token,
                 pid=os.getpid(),
-                drain_at=None if drain is None else time.time() + drain,
+                seconds_left=self._seconds_left(),
                 packages=installed_packages(),
             )
         )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 from parsl.executors.high_throughput.messages import ManagerView, Register
+
+if TYPE_CHECKING:
+    from parsl.executors.high_throughput.room import Room
 
 
 class ManagerRecord:
@@ -20,6 +24,9 @@ class ManagerRecord:
         draining: whether it is on its way out.
         last_heartbeat: when it was last heard of.
         idle_since: since when it has no call, or None.
+        ends_at: when its block is about to end; infinite where that is not known.
+        workers: how many calls it can run at once.
+        room: the room in which it waits for calls, or None when it wants none; `place` and `listed` are the room's own.
     """
 
     __slots__ = (
@@ -27,16 +34,22 @@ class ManagerRecord:
         "active",
         "credit",
         "draining",
+        "ends_at",
         "functions",
         "identity",
         "idle_since",
         "last_heartbeat",
+        "listed",
+        "place",
+        "room",
         "tasks",
+        "workers",
     )
 
     def __init__(self, identity: bytes, about: Register, now: float) -> None:
         self.identity = identity
         self.about = about
+        self.workers = about.workers
         self.tasks: set[int] = set()
         self.credit = about.capacity
         self.functions: set[int] = set()
@@ -44,6 +57,10 @@ class ManagerRecord:
         self.draining = False
         self.last_heartbeat = now
         self.idle_since: float | None = now
+        self.ends_at = math.inf if about.seconds_left is None else now + about.seconds_left
+        self.room: Room | None = None
+        self.place = 0
+        self.listed = 0
 
     @property
     def free(self) -> int:

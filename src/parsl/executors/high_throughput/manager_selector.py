@@ -10,7 +10,11 @@ from parsl.executors.high_throughput.manager_record import ManagerRecord
 
 
 class ManagerSelector(metaclass=ABCMeta):
-    """Orders the managers that could take tasks; users may write their own. It runs in the interchange process."""
+    """Orders the managers that could take tasks; users may write their own. It runs in the interchange process.
+
+    One of your own is asked at each turn about all managers that want tasks. With thousands of them that takes its
+    time; the selectors of the package are asked for those few that get some.
+    """
 
     @abstractmethod
     def sort_managers(self, ready_managers: Mapping[bytes, ManagerRecord], manager_list: set[bytes]) -> list[bytes]:
@@ -40,9 +44,9 @@ class BlockIdManagerSelector(ManagerSelector):
 
     def sort_managers(self, ready_managers: Mapping[bytes, ManagerRecord], manager_list: set[bytes]) -> list[bytes]:
         """Return `manager_list` by block number."""
+        return sorted(manager_list, key=lambda manager: block_number(str(ready_managers[manager]["block_id"])))
 
-        def block_number(manager: bytes) -> tuple[int, str]:
-            block = str(ready_managers[manager]["block_id"])
-            return (int(block) if block.isdecimal() else -1, block)
 
-        return sorted(manager_list, key=block_number)
+def block_number(block: str) -> tuple[int, str]:
+    """Return what blocks are ordered by: their number; those that are named otherwise come first."""
+    return (int(block) if block.isdecimal() else -1, block)

@@ -11,11 +11,15 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 # Raised when a message changes its form; the interchange takes managers whose number lies in its range.
-PROTOCOL_VERSION = 1
-OLDEST_PROTOCOL = 1
+PROTOCOL_VERSION = 2
+OLDEST_PROTOCOL = 2
 
 
-class Segment(msgspec.Struct, array_like=True, frozen=True):
+# The interchange holds millions of the following. They refer to nothing that refers back to them, and the garbage
+# collector, which would walk them all again and again, is told to leave them alone.
+
+
+class Segment(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Large buffers that lie in a file of the node's segment store (see `segments`), one behind the other.
 
     Attributes:
@@ -29,21 +33,22 @@ class Segment(msgspec.Struct, array_like=True, frozen=True):
     writable: list[bool]
 
 
-class Payload(msgspec.Struct, array_like=True, frozen=True):
+class Payload(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A packed object: its body here, or in front of the buffers in the segment when `body` is empty."""
 
     body: bytes
     segment: Segment | None = None
 
 
-class Task(msgspec.Struct, array_like=True, frozen=True):
+class Task(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One call on its way to a worker.
 
     Attributes:
         id: number of the call in its executor.
         function: number of the function, whose body went before; 0 when `payload` is a whole apply message.
         payload: the packed arguments.
-        resources: the resource specification, or None.
+        resources: the resource specification, or None; with `walltime` (seconds) the call goes only to a manager whose
+            block has so much time left.
     """
 
     id: int
@@ -66,7 +71,7 @@ class PlacedTask(Task, array_like=True, frozen=True):
 DONE, RAISED, WORKER_LOST, MANAGER_LOST, CANCELLED = range(5)
 
 
-class Result(msgspec.Struct, array_like=True, frozen=True):
+class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The end of one call.
 
     Attributes:
@@ -82,7 +87,7 @@ class Result(msgspec.Struct, array_like=True, frozen=True):
     seconds: float = 0.0
 
 
-class Loss(msgspec.Struct, array_like=True, frozen=True):
+class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What the result of a lost call says in place of a packed object.
 
     Attributes:
@@ -172,7 +177,11 @@ class Answer(_Message, tag=9):
 
 
 class Trouble(_Message, tag=10):
-    """Something that the executor must know: `kind` is 'version' (a manager of another version was refused)."""
+    """Something that the executor must know.
+
+    `kind` is 'version' (a manager of another version was refused) or 'files' (the interchange may not open enough files
+    for the managers that connect).
+    """
 
     kind: str
     text: str
@@ -188,7 +197,11 @@ class Monitoring(_Message, tag=11):
 
 
 class Register(_Message, tag=12):
-    """A manager presents itself; `uid` is its name from now on."""
+    """A manager presents itself; `uid` is its name from now on.
+
+    `seconds_left` is how long its block lasts, less a margin, or None where that is not known: a span, since clocks of
+    hosts differ.
+    """
 
     uid: str
     protocol: int
@@ -201,7 +214,7 @@ class Register(_Message, tag=12):
     segments: str
     token: str
     pid: int
-    drain_at: float | None = None
+    seconds_left: float | None = None
     packages: dict[str, str] = {}
 
 

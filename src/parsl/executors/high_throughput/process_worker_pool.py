@@ -15,6 +15,7 @@ import socket
 import sys
 import uuid
 
+from parsl.executors.high_throughput.file_limit import MANAGER_FILES, raise_file_limit
 from parsl.executors.high_throughput.manager import Manager
 from parsl.executors.high_throughput.worker_processes import adopt_orphans
 from parsl.loop import Loop
@@ -79,6 +80,7 @@ def main() -> None:
 
     set_file_logger(os.path.join(logdir, "manager.log"), level=logging.DEBUG if options.debug else logging.INFO)
     loop = Loop("manager")
+    raise_file_limit(MANAGER_FILES)
     adopt_orphans()
     try:
         manager = Manager(options, logdir, loop)

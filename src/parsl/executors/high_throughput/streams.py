@@ -6,6 +6,7 @@ either side). Between hosts there is zmq, see `zmq_pipes`.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -22,6 +23,9 @@ LENGTH = struct.Struct("<I")
 # Less than what the C library takes from the system anew at each read.
 _READ_BYTES = 64 * 1024
 _BUFFER_BYTES = 4 * 1024 * 1024
+
+# How long a listener waits for a descriptor to be closed when there is none for the next connection.
+_PAUSE_SECONDS = 1.0
 
 
 class Stream:
@@ -172,8 +176,16 @@ class Listener:
             connection, _ = self._socket.accept()
         except OSError as e:
             logger.warning("A connection could not be accepted: %s", e)
+            if e.errno in (errno.EMFILE, errno.ENFILE):
+                # The socket stays readable: without a pause, the loop would try again and again.
+                self._loop.remove_reader(self._socket)
+                self._loop.call_later(_PAUSE_SECONDS, self._resume)
             return
         self._accepted(connection)
+
+    def _resume(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket, self._accept)
 
     def close(self) -> None:
         """Accept no more, and remove the socket from the file system."""
