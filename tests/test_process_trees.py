@@ -82,7 +82,7 @@ def test_giving_up_on_what_starts_others_faster_is_said(
     class Hydra:
         pid = 1
 
-        def kill(self) -> None:
+        def send_signal(self, number: int) -> None:
             pass
 
     monkeypatch.setattr(process_trees, "marked", lambda processes, _: [Hydra()])
