@@ -2,6 +2,7 @@
 
     python examples/census.py             with worker processes on all cores
     python examples/census.py --threads   with threads of this process
+    python examples/census.py --resume    go on where an earlier run was stopped
     python examples/census.py --help      other folders, fewer packages, more workers
 
 The workflow, for each package from the outermost inwards:
@@ -38,6 +39,8 @@ from census_report import Module, Package, overview, picture, write_csv
 
 import parsl
 from parsl import AUTO_LOGNAME, Config, File, HighThroughputExecutor, ThreadPoolExecutor
+from parsl.dataflow.memoization import BasicMemoizer
+from parsl.dataflow.states import States
 
 NOT_OF_THE_LIBRARY = {"__pycache__", "site-packages", "dist-packages"}
 MODULES_PER_COMMAND = 200  # a command line has an end
@@ -45,19 +48,19 @@ Later = Any  # a parameter that is given a future, and is its value where the ap
 FutureT = TypeVar("FutureT", bound="Future[Any]")
 
 
-@parsl.bash_app
+@parsl.bash_app(cache=True)
 def count(inputs: Sequence[File] = (), outputs: Sequence[File] = (), stderr: int = AUTO_LOGNAME) -> str:
     """Write the number of lines and bytes of some files to a file."""
     return f"wc -lc {shlex.join(map(str, inputs))} /dev/null | tail -n 1 > {shlex.quote(str(outputs[0]))}"
 
 
-@parsl.bash_app
+@parsl.bash_app(cache=True)
 def compress(inputs: Sequence[File] = (), outputs: Sequence[File] = (), stderr: int = AUTO_LOGNAME) -> str:
     """Compress some files into one."""
     return f"cat {shlex.join(map(str, inputs))} | gzip > {shlex.quote(str(outputs[0]))}"
 
 
-@parsl.python_app
+@parsl.python_app(cache=True)
 def measure(name: str, source: File) -> Module:
     """Parse a module and measure what is in it; if it cannot be parsed, that is a result too."""
     begin = time.thread_time()
@@ -103,7 +106,7 @@ def span(node: ast.stmt) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
-@parsl.python_app
+@parsl.python_app(cache=True)
 def describe(path: str, counts: Later, packed: Later, inputs: Sequence[Later] = ()) -> list[Package]:
     """Put together what the other apps found out about a package."""
     with open(counts) as file:
@@ -229,7 +232,10 @@ def configuration(options: argparse.Namespace) -> Config:
     else:
         # So small a part of a core, that it is `workers` which decides how many there are.
         executor = HighThroughputExecutor(max_workers_per_node=options.workers, cores_per_worker=0.01)
-    return Config(executors=[executor], run_dir=os.path.join(options.out, "runinfo"))
+    # Each result is on disk before it is told of, so that nothing is lost however a run ends. An edited app runs again.
+    earlier = None if options.resume else []
+    memoizer = BasicMemoizer(checkpoint_files=earlier, checkpoint_mode="task_exit", key="code")
+    return Config(executors=[executor], run_dir=os.path.join(options.out, "runinfo"), memoizer=memoizer)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -238,6 +244,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     library = sysconfig.get_path("stdlib")
     parser = argparse.ArgumentParser(description="A census of the Python standard library, as a workflow.")
     parser.add_argument("--threads", action="store_true", help="run in threads of this process, not in workers")
+    parser.add_argument("--resume", action="store_true", help="take what earlier runs have found out from --out")
     parser.add_argument("--workers", type=int, default=cores, metavar="N", help=f"how many; {cores} by default")
     parser.add_argument("--packages", type=int, metavar="N", help="only the first N packages, for a quick run")
     parser.add_argument("--folder", default=library, help=f"what to take a census of; {library} by default")
@@ -256,7 +263,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return options
 
 
-def summary(options: argparse.Namespace, tasks: int, seconds: float, parsing: float, log: str) -> str:
+def summary(options: argparse.Namespace, kernel: parsl.DataFlowKernel, seconds: float, parsing: float) -> str:
     """Say how long it took and where the results are."""
     where = f"{options.workers} {'threads' if options.threads else 'worker processes'}"
     results = {
@@ -265,8 +272,15 @@ def summary(options: argparse.Namespace, tasks: int, seconds: float, parsing: fl
         "picture": "census.svg",
         "compressed modules": "packages",
     }
-    lines = [f"{tasks:,} tasks on {where} in {seconds:.1f} s; parsing alone took {parsing:.1f} s of CPU time.", ""]
+    known = kernel.task_state_counts[States.memo_done]
+    lines = [
+        f"{kernel.task_count:,} tasks on {where} in {seconds:.1f} s; parsing alone took {parsing:.1f} s of CPU time."
+    ]
+    if options.resume:
+        lines.append(f"The results of {known:,} of them were there from earlier runs.")
+    lines.append("")
     lines += [f"{what:19} {os.path.relpath(os.path.join(options.out, name))}" for what, name in results.items()]
+    log = os.path.join(kernel.run_dir, "parsl.log")
     return "\n".join([*lines, f"{'log':19} {os.path.relpath(log)}"])
 
 
@@ -287,10 +301,10 @@ def main() -> None:
             drawn.result()
             print(f"\n{tabulated.result()}")
             parsing = sum(module.seconds for package in packages.result() for module in package.modules)
-            log = os.path.join(kernel.run_dir, "parsl.log")
-            print(summary(options, kernel.task_count, progress.seconds(), parsing, log))
+            print(summary(options, kernel, progress.seconds(), parsing))
     except KeyboardInterrupt:
-        print(f"\nInterrupted; what there is so far is in {options.out}", file=sys.stderr)
+        text = f"Interrupted; what there is so far is in {options.out}, and --resume goes on from there"
+        print(f"\n{text}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -27,9 +27,6 @@ SPEC_VARIABLE = "PARSL_API_SPEC"
 NOT_YET = (
     "parsl.MonitoringHub",
     "parsl.WorkQueueExecutor",
-    "parsl.dataflow.dflow.DataFlowKernel.checkpoint",
-    "parsl.dataflow.dflow.DataFlowKernel.load_checkpoints",
-    "parsl.dataflow.memoization",
     "parsl.executors.FluxExecutor",
     "parsl.executors.GlobusComputeExecutor",
     "parsl.executors.WorkQueueExecutor",

@@ -90,3 +90,8 @@ def test_giving_up_on_what_starts_others_faster_is_said(
     with caplog.at_level(logging.WARNING):
         kill_marked({"MARK": "here"})
     assert "faster than they can be killed" in caplog.text
+
+
+def test_without_a_mark_nothing_is_killed() -> None:
+    with pytest.raises(ValueError, match="at least one variable"):
+        kill_marked({})

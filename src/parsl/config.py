@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from parsl.dataflow.dependency_resolvers import DependencyResolver
+from parsl.dataflow.memoization import BasicMemoizer, Memoizer, period_in_seconds
 from parsl.dataflow.taskrecord import TaskRecord
 from parsl.errors import ConfigurationError
 from parsl.executors.base import ParslExecutor
@@ -17,8 +18,7 @@ from parsl.usage_tracking.levels import DISABLED, validate_level
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    # Neither module is there yet; until then, what is given is kept and not used.
-    from parsl.dataflow.memoization import Memoizer  # type: ignore[import-not-found]  # see above
+    # It is not there yet; until then, what is given is kept and not used.
     from parsl.monitoring import MonitoringHub  # type: ignore[import-not-found]  # see above
 
 
@@ -28,9 +28,10 @@ class Config(RepresentationMixin, UsageInformation):
     Args:
         executors: what runs tasks, each with a label of its own; one ThreadPoolExecutor by default.
         app_cache: whether `cache=True` of apps has an effect.
-        checkpoint_files: checkpoint folders of earlier runs to take results from.
+        checkpoint_files: checkpoint folders of earlier runs to take results from, for example
+            `parsl.utils.get_all_checkpoints()`; None takes none.
         checkpoint_mode: when results are saved: None, 'task_exit', 'periodic', 'dfk_exit' or 'manual'.
-        checkpoint_period: time between saves of mode 'periodic', as 'HH:MM:SS'.
+        checkpoint_period: time between saves of mode 'periodic', as 'HH:MM:SS'; half an hour by default.
         dependency_resolver: how futures are found in arguments; None finds those that are arguments themselves, or
             items of `inputs`. See `parsl.dataflow.dependency_resolvers` for one that looks into containers.
         exit_mode: what the end of `with parsl.load(...)` does: 'cleanup' ends the kernel at once, 'wait' waits for all
@@ -48,7 +49,7 @@ class Config(RepresentationMixin, UsageInformation):
         usage_tracking: 0 (nothing) to 3; True counts as 1. Nothing is sent except to an endpoint that you name.
         project_name: a name that usage tracking may tell.
         initialize_logging: True for a `parsl.log` in the run folder, False for none, or a log configuration.
-        memoizer: what remembers results; instead of `app_cache` and `checkpoint_*`.
+        memoizer: what remembers results, such as a BasicMemoizer; instead of `app_cache` and `checkpoint_*`.
         max_outstanding: most tasks that may be open (submitted and not ended) at once: a call of an app waits for room
             then, so that a script that generates calls without end needs no more memory than this many take. Calls
             made by tasks themselves, as in join apps, never wait. None sets no limit.
@@ -115,6 +116,17 @@ class Config(RepresentationMixin, UsageInformation):
         """What runs tasks."""
         return self._executors
 
+    def made_memoizer(self) -> Memoizer:
+        """Return what remembers results: the memoizer given, or one made of `app_cache` and `checkpoint_*`."""
+        if self.memoizer is not None:
+            return self.memoizer
+        return BasicMemoizer(
+            checkpoint_files=self.checkpoint_files or (),
+            checkpoint_period=self.checkpoint_period,
+            checkpoint_mode=self.checkpoint_mode,
+            memoize=self.app_cache,
+        )
+
     def _check_executors(self) -> None:
         # A generator is not looked into where types are checked.
         for executor in self._executors:
@@ -133,8 +145,6 @@ class Config(RepresentationMixin, UsageInformation):
             raise ConfigurationError(msg)
 
     def _check_values(self) -> None:
-        from parsl.utils import wtime_to_minutes
-
         for name, least in {
             **({} if self.max_outstanding is None else {"max_outstanding": 1}),
             "internal_tasks_max_threads": 1,
@@ -153,11 +163,7 @@ class Config(RepresentationMixin, UsageInformation):
                 mode = self.checkpoint_mode
                 msg = f"Config: 'checkpoint_period' needs checkpoint_mode='periodic', but that is {mode!r}"
                 raise ConfigurationError(msg)
-            try:
-                wtime_to_minutes(self.checkpoint_period)
-            except ValueError as e:
-                msg = f"Config: parameter 'checkpoint_period' is not of the form 'HH:MM:SS': {self.checkpoint_period!r}"
-                raise ConfigurationError(msg) from e
+            period_in_seconds(self.checkpoint_period)
 
     def validate_usage_tracking(self, level: int) -> None:
         """Raise ConfigurationError unless `level` is a usage tracking level (0 to 3, or a truth value)."""

@@ -55,8 +55,13 @@ def kill_marked(environment: Mapping[str, str]) -> None:
     """Kill all processes of this user that have these variables, until none starts another.
 
     Args:
-        environment: what tells them from others; this very process is never among them.
+        environment: what tells them from others, at least one variable; this very process is never among them.
+
+    Raises:
+        ValueError: when it is empty, which would mean all of the user's processes.
     """
+    if not environment:
+        raise ValueError("What is to be killed has to be marked by at least one variable")
     import psutil
 
     own = psutil.Process().pid

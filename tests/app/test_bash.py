@@ -260,35 +260,6 @@ def test_walltime_kills_the_command_and_all_that_it_started(kernel: DataFlowKern
     assert "walltime of 1 s" in str(error)
 
 
-@pytest.mark.parametrize("mpi", [True, False], ids=["a launcher of ranks", "anything else"])
-def test_what_launches_ranks_may_end_them_before_it_is_killed(tmp_path: Path, monkeypatch: Any, mpi: bool) -> None:
-    if mpi:
-        monkeypatch.setenv("PARSL_MPI_PREFIX", "mpiexec")
-    script = tmp_path / "launcher"
-    script.write_text(f"trap 'echo told > {tmp_path}/mark; exit' TERM\nsleep 1000 &\necho up\nwait\n")
-    process = subprocess.Popen(
-        ["/bin/bash", "-c", f"/bin/bash {script}; true"], stdout=subprocess.PIPE, start_new_session=True
-    )
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"up\n"
-        bash_command._kill(process, {"NOBODY_HAS_THIS": "1"})
-    assert (tmp_path / "mark").exists() == mpi
-
-
-def test_a_launcher_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setenv("PARSL_MPI_PREFIX", "mpiexec")
-    monkeypatch.setattr(bash_command, "_LAUNCHER_SECONDS", 0.1)
-    command = ["/bin/bash", "-c", "trap '' TERM; sleep 1000 & echo up; wait; wait"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"up\n"
-        bash_command._kill(process, {"NOBODY_HAS_THIS": "1"})
-        bash_command._kill(process, {"NOBODY_HAS_THIS": "1"})
-    assert process.returncode == -9
-
-
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for processes by their descriptors")
 def test_walltime_kills_what_has_left_the_session_of_the_command(kernel: DataFlowKernel, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pids")
@@ -303,6 +274,35 @@ def test_walltime_kills_what_has_left_the_session_of_the_command(kernel: DataFlo
         stack.callback(os.close, descriptor)
         assert isinstance(failure(future), AppTimeout)
         assert select.select([descriptor], [], [], SOON)[0], "the daemon lives on"
+
+
+@pytest.mark.parametrize("mpi", [True, False], ids=["a launcher of ranks", "anything else"])
+def test_what_launches_ranks_may_end_them_before_it_is_killed(tmp_path: Path, monkeypatch: Any, mpi: bool) -> None:
+    if mpi:
+        monkeypatch.setenv("PARSL_MPI_PREFIX", "mpiexec")
+    script = tmp_path / "launcher"
+    script.write_text(f"trap 'echo told > {tmp_path}/mark; exit' TERM\nsleep 1000 &\necho up\nwait\n")
+    process = subprocess.Popen(
+        ["/bin/bash", "-c", f"/bin/bash {script}; true"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        bash_command._kill(process, {"PARSL_BASH_COMMAND_OF_NOBODY": "1"})
+    assert (tmp_path / "mark").exists() == mpi
+
+
+def test_a_launcher_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PARSL_MPI_PREFIX", "mpiexec")
+    monkeypatch.setattr(bash_command, "_LAUNCHER_SECONDS", 0.1)
+    command = ["/bin/bash", "-c", "trap '' TERM; sleep 1000 & echo up; wait; wait"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        bash_command._kill(process, {"PARSL_BASH_COMMAND_OF_NOBODY": "1"})
+        bash_command._kill(process, {"PARSL_BASH_COMMAND_OF_NOBODY": "1"})
+    assert process.returncode == -9
 
 
 def test_walltime_as_a_default_and_one_that_is_enough(kernel: DataFlowKernel) -> None:

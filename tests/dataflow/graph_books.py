@@ -29,6 +29,8 @@ class Books:
         self.told: list[TaskRecord] = []
         self.on_launch: Callable[[TaskRecord], object] = self.graph.launched
         self.made = 0
+        self.saved: list[int] = []
+        self.saves_at_once = True
 
     def task(self, *args: Any, **kwargs: Any) -> TaskRecord:
         """Make a task and give it to the graph."""
@@ -50,6 +52,10 @@ class Books:
 
     def moved(self, task: TaskRecord, old: States) -> None:
         self.moves.append((task.id, task.status.name))
+
+    def save(self, task: TaskRecord, outcome: Value) -> bool:
+        self.saved.append(task.id)
+        return self.saves_at_once
 
     def settle(self, task: TaskRecord, outcome: Outcome) -> None:
         self.ended.append(task.id)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import parsl
-from parsl import join_app, python_app
+from parsl import File, join_app, python_app
 from parsl.config import Config
 from parsl.dataflow.admission import Admission, exempt_this_thread
 from parsl.errors import ConfigurationError, NoDataFlowKernelError
@@ -183,6 +183,24 @@ def test_a_call_that_was_refused_takes_no_room(tmp_path: Path):
         assert nothing(1).result(timeout=SOON) == 1
         kernel.wait_for_current_tasks()
         assert nothing(2).result(timeout=SOON) == 2
+
+
+def test_calls_that_are_answered_from_memory_take_no_room(tmp_path: Path):
+    same = python_app(lambda x: x, cache=True)
+    with loaded(tmp_path, max_outstanding=1) as kernel:
+        assert [same(3).result(timeout=SOON) for _ in range(5)] == [3] * 5
+        kernel.wait_for_current_tasks()
+        assert kernel._admission.open == 0
+
+
+def test_a_call_whose_file_has_no_way_to_come_takes_no_room(tmp_path: Path):
+    with loaded(tmp_path, max_outstanding=1) as kernel:
+        for _ in range(3):
+            with pytest.raises(ValueError, match="gopher"):
+                nothing(File("gopher://host/file"))
+        assert nothing(1).result(timeout=SOON) == 1
+        kernel.loop.call(lambda: None)
+        assert kernel._admission.open == 0
 
 
 def test_cleanup_releases_a_submitter_that_waits(tmp_path: Path, gate: threading.Event):

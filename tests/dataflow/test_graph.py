@@ -267,6 +267,61 @@ def test_a_memoized_outcome_takes_the_place_of_the_attempt(books: Books) -> None
     assert bad.app_fu.exception(timeout=0) is error
 
 
+def remembered(books: Books, **options: Any) -> TaskRecord:
+    task = books.unsubmitted(**options)
+    task.memoize = True
+    books.graph.add(task)
+    return task
+
+
+def test_a_result_is_saved_before_it_is_told(books: Books) -> None:
+    books.saves_at_once = False
+    task = remembered(books)
+    after = books.task(task.app_fu)
+    books.end(task, 1)
+    assert (books.saved, task.app_fu.done(), after.status) == ([task.id], False, States.pending)
+    books.end(task, 2)  # the executor tells of the same end twice
+    books.break_down(task)
+    books.graph.saved(task, Value(1))
+    assert (books.saved, task.app_fu.result(timeout=0), after.args) == ([task.id], 1, (1,))
+    books.graph.saved(task, Value(2))
+    assert books.ended == [task.id]
+
+
+def test_a_result_that_is_saved_at_once_is_told_at_once(books: Books) -> None:
+    task = remembered(books)
+    books.end(task, 1)
+    assert (books.saved, task.app_fu.result(timeout=0), task.status) == ([task.id], 1, States.exec_done)
+
+
+def test_failures_are_not_saved(books: Books) -> None:
+    task = remembered(books)
+    books.break_down(task)
+    assert (books.saved, task.status) == ([], States.failed)
+
+
+def test_the_result_of_a_join_is_saved(books: Books) -> None:
+    task, inner = remembered(books, join=True), books.task()
+    books.end(task, inner.app_fu)
+    assert books.saved == []
+    books.end(inner, 5)
+    assert (books.saved, task.app_fu.result(timeout=0)) == ([task.id], 5)
+
+
+def test_a_result_that_comes_too_late_is_saved_all_the_same(books: Books) -> None:
+    task = remembered(books)
+    error = ValueError("too late")
+    books.graph.fail(task, error)
+    books.end(task, 1)
+    assert (books.saved, task.app_fu.exception(timeout=0), books.ended) == ([task.id], error, [task.id])
+
+
+def test_a_call_that_was_answered_at_once_is_counted(books: Books) -> None:
+    task = books.unsubmitted()
+    books.graph.recalled(task)
+    assert (books.moves, task.status) == ([(task.id, "memo_done")], States.memo_done)
+
+
 # -- joins ------------------------------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parsl.dataflow.checkpoints import open_checkpoints
+
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "examples" / "census.py"
 STDLIB = Path(sysconfig.get_path("stdlib"))
@@ -332,10 +334,44 @@ def test_ctrl_c_ends_it_cleanly(tmp_path, options):
     assert (
         terminal.text.rpartition("\x1b[K\r\n")[2]
         .strip()
-        .endswith(f"Interrupted; what there is so far is in {tmp_path}/census")
+        .endswith(f"Interrupted; what there is so far is in {tmp_path}/census, and --resume goes on from there")
     )
     assert "Traceback" not in terminal.text
     assert "Cleaned up run" in (tmp_path / "census/runinfo/000/parsl.log").read_text()
+
+
+def states(run: Path) -> dict[str, int]:
+    """Read from the log of a run how many tasks ended in which state."""
+    log = (run / "parsl.log").read_text(encoding="utf-8")
+    return {state: int(count) for state, count in re.findall(r"Tasks in state States\.(\w+): (\d+)", log)}
+
+
+def test_a_killed_census_goes_on_where_it_was(library, tmp_path):
+    with Terminal("--folder", library, "--workers", "2", "--out", "out", folder=tmp_path) as terminal:
+        terminal.read_until(r"measure [^\n]* [1-9][\d,]* of")
+        terminal.process.kill()
+        terminal.read_until("(?!)")
+    runs = tmp_path / "out" / "runinfo"
+    assert "Summary of tasks" not in (runs / "000/parsl.log").read_text(), "it was killed before its end"
+    known = open_checkpoints([runs / "000/checkpoint"])
+    saved = len(known)
+    known.close()
+    assert saved >= 1
+
+    resumed = run_census(library, tmp_path / "out", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    check(tmp_path / "out", Count(library))
+    assert f"The results of {saved:,} of them were there from earlier runs" in resumed.stdout
+    again = run_census(library, tmp_path / "out", "--resume")
+    assert again.returncode == 0, again.stderr
+    check(tmp_path / "out", Count(library))
+    second, third = states(runs / "001"), states(runs / "002")
+    assert second["memo_done"] == saved
+    assert second["exec_done"] + saved == third["exec_done"] + third["memo_done"], "each ran once in all"
+    assert third["memo_done"] > saved
+    fresh = run_census(library, tmp_path / "out")
+    assert fresh.returncode == 0, fresh.stderr
+    assert "memo_done" not in states(runs / "003"), "without --resume all is computed anew"
 
 
 @pytest.fixture(scope="module")

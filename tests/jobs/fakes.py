@@ -10,6 +10,16 @@ from parsl.jobs.states import JobState, JobStatus
 from parsl.providers.base import ExecutionProvider
 
 
+class Clock:
+    """A clock that is turned by hand."""
+
+    def __init__(self, now=1000.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
 class FakeProvider(ExecutionProvider):
     """Jobs are numbered; `states` says where each stands.
 
@@ -79,7 +89,15 @@ class FakeProvider(ExecutionProvider):
 
 
 class FakeExecutor(BlockProviderExecutor):
-    """Has as many tasks as it is told, and connected blocks as they are named."""
+    """Has as many tasks as it is told, and connected blocks as they are named.
+
+    Attributes:
+        connected: blocks that have ever connected; `heard` are those connected now.
+        idle: seconds of idleness by connected block, None for an executor that does not know.
+        busy: blocks that are not empty when they are drained, until `_on_emptied` is called.
+        drained: blocks that were drained.
+        overdue: blocks not to be waited for.
+    """
 
     def __init__(self, provider, label="fake", workers=1, handler=False, run_dir="."):
         super().__init__(provider=provider, block_error_handler=handler)
@@ -87,6 +105,12 @@ class FakeExecutor(BlockProviderExecutor):
         self.workers = workers
         self.task_count = 0
         self.connected = set()
+        self.heard = set()
+        self.idle = None
+        self.busy = set()
+        self.drained = []
+        self.overdue = set()
+        self.leaving = set()
         self.failures = []
         self.scale_ins = []
         self.run_dir = run_dir
@@ -115,6 +139,23 @@ class FakeExecutor(BlockProviderExecutor):
 
     def _has_been_connected(self, block_id):
         return block_id in self.connected
+
+    def _is_connected(self, block_id):
+        return block_id in self.heard
+
+    def _idle_seconds(self):
+        return self.idle
+
+    def _leaving_blocks(self):
+        return self.leaving
+
+    def _start_drain(self, block_id):
+        self.drained.append(block_id)
+        if block_id not in self.busy:
+            super()._start_drain(block_id)
+
+    def _is_overdue(self, block_id, since):
+        return block_id in self.overdue
 
     @property
     def tasks(self):

@@ -102,7 +102,7 @@ def test_a_block_that_cannot_be_submitted_fails_all_tasks(tmp_path):
         error = kernel.submit(int, ()).exception(pilot.SOON)
         assert isinstance(error, BadStateException)
         assert "the queue is closed" in str(error)
-        assert kernel.executors["htex"].status()["0"].state is JobState.FAILED
+        assert kernel.executors["htex"].status()["0"].state is JobState.MISSING
 
 
 def test_without_a_handler_tasks_wait_for_a_better_block(tmp_path):

@@ -211,9 +211,9 @@ def test_a_manager_told_to_end_says_goodbye(tmp_path, gate):
         assert not pilot.still_there([manager, *workers], 5)
 
 
-def test_giving_back_a_busy_block_fails_its_tasks_at_once(dfk, executor, held):
+def test_cancelling_a_busy_block_fails_its_tasks_at_once(dfk, executor, held):
     manager = pilot.manager_of(executor)
-    assert executor.scale_in(1) == ["0"]
+    assert executor.cancel_blocks(["0"]) == ["0"]
     assert isinstance(held[0].exception(pilot.SOON), ManagerLost)
     assert executor.status()["0"].status_name == "SCALED_IN"
     assert not pilot.still_there([manager], pilot.SOON)

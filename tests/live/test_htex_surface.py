@@ -97,7 +97,8 @@ def test_the_logs_are_where_they_are_looked_for(dfk, executor):
     folder = os.path.join(dfk.run_dir, "htex")
     node = os.path.join(folder, "block-0", uid)
     for path in (f"{folder}/interchange.log", f"{node}/manager.log", f"{node}/worker_0.log", f"{node}/worker_1.log"):
-        assert os.path.getsize(path) > 0, path
+        # A worker may still be starting.
+        pilot.wait_for(lambda path=path: os.path.exists(path) and os.path.getsize(path))
 
 
 def test_one_record_a_task_binds_it_to_its_number_in_the_executor(tmp_path, caplog):

@@ -26,12 +26,12 @@ from parsl.process_trees import kill_marked
 
 _TAIL_BYTES = 2000
 
-# How long a launcher of MPI ranks may take to end those on other nodes.
-_LAUNCHER_SECONDS = 5.0
-
 # All processes of one command are known by a variable of its own, so that a command within a command has both.
 _MARK = "PARSL_BASH_COMMAND"
 _numbers = itertools.count(1)
+
+# How long a launcher of MPI ranks may take to end those on other nodes.
+_LAUNCHER_SECONDS = 5.0
 
 
 def remote_side_bash_executor(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:

@@ -6,28 +6,30 @@ import atexit
 import contextlib
 import functools
 import logging
-import random
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from parsl.app.exception_codec import shown
 from parsl.config import Config
 from parsl.data_provider.data_manager import DataManager
 from parsl.dataflow.admission import Admission
-from parsl.dataflow.autopath import AUTO, default_std_autopath
+from parsl.dataflow.cancelling import Cancelling
 from parsl.dataflow.dependency_resolvers import DEEP_DEPENDENCY_RESOLVER, SHALLOW_DEPENDENCY_RESOLVER
 from parsl.dataflow.entry_points import EntryPoints
 from parsl.dataflow.errors import DataFlowException
 from parsl.dataflow.filing import Filing
 from parsl.dataflow.futures import AppFuture, LazyFuture
 from parsl.dataflow.graph import TaskGraph
+from parsl.dataflow.intake import PLAIN, Intake
+from parsl.dataflow.references import Reference
+from parsl.dataflow.remembering import Remembering
 from parsl.dataflow.rundirs import make_rundir
 from parsl.dataflow.states import States
-from parsl.dataflow.taskrecord import Outcome, TaskRecord
+from parsl.dataflow.taskrecord import Outcome, TaskRecord, Value
+from parsl.dataflow.telling import Telling
 from parsl.errors import ConfigurationError, NoDataFlowKernelError
 from parsl.executors.threads import ThreadPoolExecutor
 from parsl.jobs.job_status_poller import JobStatusPoller
@@ -44,13 +46,10 @@ logger = logging.getLogger(__name__)
 
 INTERNAL = "_parsl_internal"
 
-# Arguments of these types are neither futures nor files, which one look at their type tells.
-_PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
-
 _SPECIAL = frozenset({"parsl_resource_specification", "_parsl_staging_inhibit"})
 
 
-class DataFlowKernel(EntryPoints):
+class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
     """Runs the calls of apps on executors, each as soon as what it depends on is done.
 
     One thread, the loop, owns all state of tasks; calls come in from any thread, and ends from the executors.
@@ -65,7 +64,6 @@ class DataFlowKernel(EntryPoints):
     Attributes:
         tasks: the records of tasks that have not ended (of all tasks without `garbage_collect`), by number.
         executors: the executors by label; `_parsl_internal` runs join apps and lifted futures.
-        task_state_counts: how many tasks are in each state.
         run_dir: this run's own folder.
         run_id: a unique name of this run.
     """
@@ -79,9 +77,11 @@ class DataFlowKernel(EntryPoints):
         self._end_logging = initialize_logging(config.initialize_logging, self.run_dir, "parsl")
         logger.info("Run %s in %s with %r", self.run_id, self.run_dir, config)
         self.tasks: dict[int, TaskRecord] = {}
-        self.task_state_counts: dict[States, int] = dict.fromkeys(States, 0)
+        self._counts: dict[States, int] = dict.fromkeys(States, 0)
         self.executors: dict[str, ParslExecutor] = {}
-        self.memoizer = config.memoizer
+        self.memoizer = config.made_memoizer()
+        self._running: dict[str, TaskRecord] = {}
+        self._answered: deque[TaskRecord] = deque()
         self.monitoring = config.monitoring
         self._usage_tracker: UsageTracker | None = None
         self.data_manager = DataManager(self)
@@ -98,6 +98,7 @@ class DataFlowKernel(EntryPoints):
         self.loop = Loop()
         self._helper = Helper()
         self._graph = TaskGraph(self, self.dependency_resolver, config.retries, config.retry_handler, joining)
+        self.loop.at_pass_end(self._count_answered)
         self.loop.start()
         self.job_status_poller = JobStatusPoller(
             strategy=config.strategy,
@@ -107,6 +108,7 @@ class DataFlowKernel(EntryPoints):
         )
         atexit.register(self.atexit_cleanup)
         try:
+            self.memoizer.start(run_dir=self.run_dir, config_run_dir=config.run_dir)
             self.add_executors(config.executors)
             internal = ThreadPoolExecutor(label=INTERNAL, max_threads=config.internal_tasks_max_threads)
             self.add_executors([internal])
@@ -247,13 +249,19 @@ class DataFlowKernel(EntryPoints):
             invoked=time.time(),
         )
         task.app_fu = AppFuture(task)
-        if kwargs or not _PLAIN.issuperset(map(type, app_args)):
+        if kwargs or not PLAIN.issuperset(map(type, app_args)):
             try:
                 self._prepare(task, stage=stage)
             except BaseException as e:
                 # A transfer of another of its files may wait for this task by now.
                 self.loop.post(self._graph.fail, task, e)
                 raise
+        if cache:
+            outcome = self._recall_early(task)
+            if outcome is not None:
+                if self._admission is not None:
+                    self._admission.leave()
+                return self._answer(task, outcome)
         self.tasks[task_id] = task
         if logger.isEnabledFor(logging.DEBUG):
             self._tell_submission(task)
@@ -263,138 +271,43 @@ class DataFlowKernel(EntryPoints):
             self._on_loop(self._fail_as_cleaned_up, task)
         return task.app_fu
 
-    def _tell_submission(self, task: TaskRecord) -> None:
-        extra = {"parsl.task": task.id, "parsl.app_name": task.func_name}
-        logger.debug("Task %s submitted for app %s to executor %s", task.id, task.func_name, task.executor, extra=extra)
-        for future in task.depends:
-            tid = getattr(future, "tid", None)
-            of_task = {} if tid is None else {"parsl.dependency_task": tid}
-            logger.debug(
-                "Task %s depends on %s", task.id, self.describe(future), extra={"parsl.task": task.id, **of_task}
-            )
-
-    def _choose(self, executors: str | Sequence[str], task_id: int) -> str:
-        if executors == "all":
-            labels: Sequence[str] = self._labels
-        elif isinstance(executors, (list, tuple)) and executors:
-            labels = executors
-            for label in labels:
-                if label not in self.executors:
-                    msg = f"Task {task_id} asks for executor {label!r}, but there are only {sorted(self._labels)}"
-                    raise ValueError(msg)
-        else:
-            msg = f"Task {task_id}: 'executors' must be 'all' or a list of labels, but got {executors!r}"
-            raise ValueError(msg)
-        return labels[0] if len(labels) == 1 else random.choice(labels)  # noqa: S311 - no secret is made of it
-
-    def _prepare(self, task: TaskRecord, *, stage: bool) -> None:
-        """See to log names, files and dependencies of a task, on the thread of the caller."""
-        kwargs = task.kwargs
-        for key in ("stdout", "stderr"):
-            if key in kwargs and type(kwargs[key]) is int and kwargs[key] == AUTO:
-                kwargs[key] = (
-                    self._config.std_autopath(task, key)
-                    if self._config.std_autopath
-                    else self.default_std_autopath(task, key)
-                )
-                task.ignore_for_cache = [*(task.ignore_for_cache or []), key]
-        values = [*task.args, *kwargs.values()]
-        if stage or "outputs" in kwargs or "stdout" in kwargs or "stderr" in kwargs:
-            self._filing.file(task, stage=stage)
-            values = [*task.args, *kwargs.values()]
-        gather = self._gather_joining if task.join else self._gather
-        depends: list[Future[Any]] = []
-        for value in values:
-            if type(value) not in _PLAIN:
-                depends.extend(gather(value))
-        inputs = kwargs.get("inputs")
-        if isinstance(inputs, (list, tuple)):
-            known = set(map(id, depends))
-            depends.extend(d for i in inputs for d in gather(i) if id(d) not in known)
-        if depends:
-            task.depends = depends
-
-    def default_std_autopath(self, taskrecord: TaskRecord, kw: str) -> str:
-        """Return the path that AUTO_LOGNAME stands for."""
-        return default_std_autopath(self.run_dir, taskrecord, kw)
-
-    def cancel_task(self, task: TaskRecord) -> bool:
-        """Cancel a task if it has not started; return whether it is cancelled. For `AppFuture.cancel`."""
-        answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
-
-        def cancel() -> None:
-            self._cancel(task, lambda cancelled: answers.put((True, cancelled)))
-
-        self.refuse_to_wait(task)
-        try:
-            return bool(self.loop.ask(cancel, answers))
-        except LoopClosedError:
-            return task.app_fu.cancelled()
-
-    def cancel_soon(self, task: TaskRecord) -> None:
-        """Cancel a task if it has not started, without waiting to hear about it: for many tasks at once."""
-        self.loop.post(self._cancel, task, lambda _: None)
-
-    def _cancel(self, task: TaskRecord, answer: Callable[[bool], object]) -> None:
-        if task.app_fu.done() or self._graph.cancel(task):
-            answer(task.app_fu.cancelled())
-        elif task.status is States.launched:
-            self.executors[task.executor].cancel(task, lambda _: answer(task.app_fu.cancelled()))
-        else:
-            answer(False)
-
-    def refuse_to_wait(self, task: TaskRecord) -> None:
-        """Raise RuntimeError on the loop's own thread, where waiting for a task would never end."""
-        if self.loop.on_loop():
-            msg = (
-                f"task {task.id} ({task.func_name}) has not ended, and is waited for on the kernel's own thread, which "
-                "would have to end it: don't wait for futures in a retry handler, memoizer or dependency resolver"
-            )
-            raise RuntimeError(msg)
-
     # -- what the graph asks for, on the loop ----------------------------------------------------------------------
 
     def launch(self, task: TaskRecord) -> None:
-        """Start an attempt at a task whose arguments are values."""
+        """Start an attempt at a task whose arguments are values, unless its outcome is known already."""
+        if task.memoize and self._recall(task):
+            return
         task.try_launched = time.time()
         self._graph.launched(task)
         self.executors[task.executor].launch(task)
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug(
-                "Task %s try %s launched on executor %s with executor id %s",
-                task.id,
-                task.try_id,
-                task.executor,
-                task.executor_id,
-                extra={"parsl.task": task.id, "parsl.executor": task.executor, "parsl.executor_task": task.executor_id},
-            )
+            self._tell_launch(task)
 
     def attempt_done(self, task: TaskRecord, outcome: Outcome) -> None:
         """Take note of how an attempt ended; from any thread."""
-        if self.loop.on_loop():
-            self._graph.attempt_done(task, outcome)
+        if not self.loop.on_loop():
+            self.loop.post(self.attempt_done, task, outcome)
+        elif isinstance(outcome, Value) and isinstance(outcome.result, Reference) and not self._graph.may_stay(task):
+            outcome.result.fetch(functools.partial(self.attempt_done, task))
         else:
-            self.loop.post(self._graph.attempt_done, task, outcome)
+            self._graph.attempt_done(task, outcome)
 
     def moved(self, task: TaskRecord, old: States) -> None:
         """Take note of a change of state."""
-        counts = self.task_state_counts
+        counts = self._counts
         if old is not States.unsched:
             counts[old] -= 1
         counts[task.status] += 1
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug(
-                "Task %s is %s",
-                task.id,
-                task.status.name,
-                extra={"parsl.task": task.id, "parsl.task_state": task.status.name},
-            )
+            self._tell_move(task)
 
     def settle(self, task: TaskRecord, outcome: Outcome) -> None:
         """Forget a task that is final, and give its future the outcome."""
         task.returned = time.time()
-        if self._admission is not None:
+        if self._admission is not None and task.id in self.tasks:
             self._admission.leave()
+        if task.memoize:
+            self._remember_end(task, outcome)
         if task.status is not States.exec_done:
             self._tell_failure(task, outcome)
         if self._config.garbage_collect:
@@ -405,28 +318,20 @@ class DataFlowKernel(EntryPoints):
         if task.app_fu.settle(outcome):
             self._helper.post(task.app_fu.run_callbacks)
 
-    def _tell_failure(self, task: TaskRecord, outcome: Outcome) -> None:
-        exception = getattr(outcome, "exception", None)
-        if exception is None or self._failures_told > _MOST_FAILURES_TOLD:
-            return
-        self._failures_told += 1
-        logger.info(
-            "Task %s (%s) ended as %s after %d tries: %s%s",
-            task.id,
-            task.func_name,
-            task.status.name,
-            task.try_id + 1,
-            shown(exception),
-            "; further failures are not logged" if self._failures_told > _MOST_FAILURES_TOLD else "",
-            extra={"parsl.task": task.id, "parsl.app_name": task.func_name},
-        )
-
     def when_done(self, future: Future[Any], task: TaskRecord) -> None:
         """Have the graph told when a future of somebody else is done."""
         if isinstance(future, LazyFuture):
             future.follow(functools.partial(self.loop.post, self._graph.dependency_done, task))
         else:
             future.add_done_callback(lambda _: self.loop.post(self._graph.dependency_done, task))
+
+    def bring(self, future: AppFuture[Any], task: TaskRecord) -> None:
+        """Have the value brought for which a reference stands in a future."""
+        reference = future.reference
+        if reference is None:
+            self._graph.dependency_done(task)  # somebody else has just asked for it
+        else:
+            reference.fetch(functools.partial(self.loop.post, self._graph.brought, future, task))
 
     def describe(self, future: Future[Any]) -> str:
         """Name a future in the message of an error."""
@@ -445,14 +350,6 @@ class DataFlowKernel(EntryPoints):
             with contextlib.suppress(CancelledError):
                 task.app_fu.exception()
 
-    def log_task_states(self) -> None:
-        """Write to the log how many tasks are in each state."""
-        logger.info("Summary of tasks in DFK:")
-        for state in States:
-            if self.task_state_counts[state]:
-                logger.info("Tasks in state States.%s: %d", state.name, self.task_state_counts[state])
-        logger.info("End of summary")
-
     def cleanup(self) -> None:
         """End the kernel: executors, their blocks and workers, threads and logs; a second call does nothing.
 
@@ -467,6 +364,8 @@ class DataFlowKernel(EntryPoints):
             self._admission.close()
         self.job_status_poller.close()
         self.data_manager.close()
+        # Results that are on their way to the disk still count.
+        self._end_memoizer(self.memoizer.flush)
         self._on_loop(self._fail_open_tasks)
         for executor in self.executors.values():
             try:
@@ -477,6 +376,9 @@ class DataFlowKernel(EntryPoints):
                     executor.shutdown()
             except Exception:
                 logger.exception("Executor %s did not shut down cleanly", executor.label)
+        # What came while the executors ended is saved as well.
+        self._on_loop(self._count_answered)
+        self._end_memoizer(self.memoizer.close)
         self.log_task_states()
         if self._usage_tracker is not None:
             self._usage_tracker.send_end_message()
@@ -522,8 +424,6 @@ class DataFlowKernel(EntryPoints):
         finally:
             self.cleanup()
 
-
-_MOST_FAILURES_TOLD = 1000
 
 # How long the cleanup waits for users' callbacks.
 _HELPER_SECONDS = 10.0

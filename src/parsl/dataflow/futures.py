@@ -12,6 +12,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error
 
 if TYPE_CHECKING:
@@ -161,10 +162,22 @@ class AppFuture(LazyFuture[T]):
             CancelledError: when the call was cancelled.
             Exception: whatever the call raised.
         """
-        if self._state is FINISHED and self._exception is None:
-            return self._result  # type: ignore[no-any-return]  # of the type that the app returns
-        self._refuse_on_loop()
-        return super().result(timeout)
+        if self._state is not FINISHED or self._exception is not None:
+            self._refuse_on_loop()
+            super().result(timeout)
+        if isinstance(self._result, Reference) and not self.task_record.dfk.loop.on_loop():
+            # The kernel itself hands references on to tasks of the same engine; all others want the value.
+            self._result = self._result.get()
+        return self._result  # type: ignore[no-any-return]  # of the type that the app returns
+
+    @property
+    def reference(self) -> Reference | None:
+        """What stands for the result while an engine keeps that; None when it is here, or there is none."""
+        return self._result if isinstance(self._result, Reference) else None
+
+    def brought(self, value: T) -> None:
+        """Take the value for which a reference stood."""
+        self._result = value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the exception that the call raised, or None, waiting for its end if need be."""

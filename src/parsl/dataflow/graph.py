@@ -41,11 +41,17 @@ class Effects(Protocol):
     def moved(self, task: TaskRecord, old: States) -> None:
         """Take note that `task` left state `old` for the one it has now."""
 
+    def save(self, task: TaskRecord, outcome: Value) -> bool:
+        """Remember the result of `task`; False when that takes until `saved(task, outcome)` comes in."""
+
     def settle(self, task: TaskRecord, outcome: Outcome) -> None:
         """Give the task's future its outcome; the task is final."""
 
     def when_done(self, future: Future[Any], task: TaskRecord) -> None:
         """See to it that `dependency_done(task)` comes in once `future`, which is not of this graph, is done."""
+
+    def bring(self, future: AppFuture[Any], task: TaskRecord) -> None:
+        """Have the value brought for which a reference stands in `future`; then comes `brought`."""
 
     def describe(self, future: Future[Any]) -> str:
         """Name a future in the message of an error."""
@@ -95,17 +101,47 @@ class TaskGraph:
             self._ready.append(task)
             self._drain()
 
+    def brought(self, future: AppFuture[Any], task: TaskRecord, outcome: Outcome) -> None:
+        """The value of `future`, for which `task` waits, has come from an engine, or cannot be had."""
+        if isinstance(outcome, Value):
+            future.brought(outcome.result)
+            self.dependency_done(task)
+        elif task.status not in FINAL_STATES:
+            failure = outcome.exception, self._effects.describe(future)
+            self._finish(task, States.dep_fail, Error(DependencyError([failure], task.id)))
+            self._drain()
+
+    def may_stay(self, task: TaskRecord) -> bool:
+        """Tell whether the result of `task` can stay with its engine: only tasks of that engine wait for it."""
+        waiting = task.dependents
+        return bool(waiting) and not task.memoize and not any(_needs_values(t, task.executor) for t in waiting)
+
     def attempt_done(self, task: TaskRecord, outcome: Outcome) -> None:
         """The attempt that `launch` started has ended."""
-        if task.status in FINAL_STATES or task.status in _WAITING:
-            return  # it was made to fail meanwhile, or the executor tells the same end twice
+        if task.checkpoint or task.status in _WAITING:
+            return  # the executor tells the same end twice
+        if task.status in FINAL_STATES:
+            if task.memoize and isinstance(outcome, Value) and not task.join:
+                self._end_well(task, outcome)  # it was made to fail meanwhile, but this result may serve another call
+            return
         if isinstance(outcome, Error):
             self._attempt_failed(task, outcome.exception)
         elif task.join:
             self._begin_join(task, outcome.result)
         else:
-            self._finish(task, States.exec_done, outcome)
+            self._end_well(task, outcome)
         self._drain()
+
+    def saved(self, task: TaskRecord, outcome: Value) -> None:
+        """The result of `task` is safe: its future may be told."""
+        if task.status not in FINAL_STATES:
+            self._finish(task, States.exec_done, outcome)
+            self._drain()
+
+    def recalled(self, task: TaskRecord) -> None:
+        """A call was answered at once with the outcome of an earlier equal one; its future is settled."""
+        task.status = States.memo_done
+        self._effects.moved(task, States.unsched)
 
     def memo_found(self, task: TaskRecord, outcome: Outcome) -> None:
         """The outcome of `task` is known from an earlier call; answers a `launch`."""
@@ -207,6 +243,9 @@ class TaskGraph:
         try:
             for future in futures:
                 if future.done():
+                    if _is_elsewhere(future, task):
+                        task.waiting += 1
+                        self._effects.bring(future, task)
                     continue
                 task.waiting += 1
                 if isinstance(future, AppFuture) and future.task_record.dfk is task.dfk:
@@ -276,7 +315,18 @@ class TaskGraph:
             self._finish(task, States.failed, Error(JoinError(failures, task.id)))
         else:
             values = [j.result() for j in joins]
-            self._finish(task, States.exec_done, Value(values if isinstance(result, list) else values[0]))
+            self._end_well(task, Value(values if isinstance(result, list) else values[0]))
+
+    def _end_well(self, task: TaskRecord, outcome: Value) -> None:
+        if task.memoize:
+            task.checkpoint = True
+            try:
+                if not self._effects.save(task, outcome):
+                    return
+            except Exception as e:  # noqa: BLE001 - a user's memoizer may raise anything; it is the task's failure
+                self.fail(task, e)
+                return
+        self.saved(task, outcome)
 
     def _finish(self, task: TaskRecord, state: States, outcome: Outcome) -> None:
         self._move(task, state)
@@ -290,3 +340,15 @@ class TaskGraph:
         old = task.status
         task.status = state
         self._effects.moved(task, old)
+
+
+def _is_elsewhere(future: Future[Any], task: TaskRecord) -> bool:
+    """Tell whether a future that is done holds a reference of which `task` can make nothing."""
+    if not isinstance(future, AppFuture) or future.reference is None:
+        return False
+    return future.task_record.dfk is not task.dfk or _needs_values(task, future.reference.executor)
+
+
+def _needs_values(task: TaskRecord, executor: str) -> bool:
+    """Tell whether `task` can make nothing of references to what the engine of `executor` keeps."""
+    return task.executor != executor or task.memoize or task.join

@@ -60,7 +60,8 @@ class packing:  # noqa: N801 - used like a function: with packing() as found
     """Collects the references that are packed within the `with` block, in the order of their numbers."""
 
     def __enter__(self) -> list[Reference]:
-        _packing.found = found = []  # type: list[Reference]
+        found: list[Reference] = []
+        _packing.found = found
         return found
 
     def __exit__(self, *_: object) -> None:

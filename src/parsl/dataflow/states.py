@@ -61,7 +61,7 @@ _TRY_ENDED = frozenset({States.exec_done, States.joining, States.failed, States.
 
 LEGAL: Mapping[States, frozenset[States]] = MappingProxyType(
     {
-        States.unsched: frozenset({States.pending}),
+        States.unsched: frozenset({States.pending, States.memo_done}),
         States.pending: frozenset(
             {States.launched, States.memo_done, States.dep_fail, States.failed, States.fail_retryable}
         ),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from parsl.dataflow.futures import AppFuture
+    from parsl.loop import Loop
 
 
 class Value:
@@ -37,6 +38,8 @@ Outcome = Value | Error
 
 class Kernel(Protocol):
     """What a record and its future ask of the DataFlowKernel that owns them."""
+
+    loop: Loop
 
     def submit(
         self,
@@ -82,6 +85,7 @@ class TaskRecord:
     Attributes:
         id: number of the task in its kernel, from 0 in order of submission.
         func: what to call; with `func_name`, the name of the user's function.
+        app_func: what the app had called, before staging put anything around it.
         args: positional arguments; futures among them are replaced by their results before launch.
         kwargs: keyword arguments, likewise.
         app_fu: the future that the caller holds.
@@ -99,6 +103,7 @@ class TaskRecord:
         "_dependents",
         "_fail_history",
         "app_fu",
+        "app_func",
         "args",
         "checkpoint",
         "depends",
@@ -146,7 +151,7 @@ class TaskRecord:
     ) -> None:
         self.id = id
         self.dfk = dfk
-        self.func = func
+        self.func = self.app_func = func
         self.func_name: str = getattr(func, "__name__", None) or type(func).__name__
         self.args = args
         self.kwargs = kwargs

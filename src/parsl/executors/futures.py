@@ -9,10 +9,10 @@ from concurrent.futures._base import BrokenExecutor
 from typing import TYPE_CHECKING, Any
 
 from parsl.dataflow.references import Reference
-from parsl.dataflow.taskrecord import Error
+from parsl.dataflow.taskrecord import Error, Outcome
 from parsl.executors.engine import EngineExecutor
 from parsl.executors.errors import EngineWorkerLost, InvalidResourceSpecification
-from parsl.executors.remote_call import run_packed, unpack_outcome
+from parsl.executors.remote_call import CallFailed, failure_of, run_packed, value_of
 from parsl.representation import RepresentationMixin
 from parsl.validation import check_types
 
@@ -83,10 +83,10 @@ class FuturesExecutor(EngineExecutor, RepresentationMixin):
     def _send(
         self, number: int, packed: bytes, references: Sequence[Reference], resources: dict[str, Any]
     ) -> Future[bytes]:
-        options = {self.resource_keyword: resources} if self.resource_keyword and resources else {}
+        options: dict[str, Any] = {self.resource_keyword: resources} if self.resource_keyword and resources else {}
         assert self._pool is not None
         try:
-            future = self._pool.submit(run_packed, packed, **options)
+            future: Future[bytes] = self._pool.submit(run_packed, packed, **options)
         except BrokenExecutor as e:
             if isinstance(self.executor, Executor):
                 advice = "give the executor a function that makes the pool, and it is replaced when it breaks"
@@ -120,17 +120,19 @@ class FuturesExecutor(EngineExecutor, RepresentationMixin):
         call = self._open.get(number)
         if call is None:
             return
+        outcome: Outcome
         try:
-            answer = future.result()
+            outcome = value_of(future.result())
+        except CallFailed as e:
+            outcome = failure_of(e, call.id)
         except CancelledError as e:
-            self._ended(number, Error(e))
+            outcome = Error(e)
         except BrokenExecutor as e:
             self._broken = True
-            self._ended(number, Error(EngineWorkerLost(self.label, str(e))))
+            outcome = Error(EngineWorkerLost(self.label, str(e)))
         except BaseException as e:  # noqa: BLE001 - what the executor itself raises is the error of this one task
-            self._ended(number, Error(e))
-        else:
-            self._ended(number, unpack_outcome(answer, call.id))
+            outcome = Error(e)
+        self._ended(number, outcome)
 
     def _revoke(self, number: int, handle: Future[bytes], answer: Callable[[bool], object]) -> None:
         answer(handle.cancel())

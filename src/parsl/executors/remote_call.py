@@ -1,4 +1,4 @@
-"""A call as it travels to an engine that knows nothing of this package: bytes there, bytes back.
+"""A call as it travels to an engine that knows nothing of this package: bytes there, bytes or an exception back.
 
 The engine's workers run `run_packed`, which needs this package to be installed beside them.
 """
@@ -16,7 +16,20 @@ from parsl.dataflow.references import Reference, arriving, packing
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.serialize import facade
 
-_VALUE, _EXCEPTION = b"v", b"e"
+
+class CallFailed(Exception):
+    """The call raised an exception, which is packed in here: so an engine can carry it that cannot unpack it.
+
+    Args:
+        packed: the packed exception and where it was raised.
+    """
+
+    def __init__(self, packed: bytes) -> None:
+        super().__init__(packed)
+        self.packed = packed
+
+    def __str__(self) -> str:
+        return f"an exception of {len(self.packed)} bytes"
 
 
 def pack_call(
@@ -25,68 +38,72 @@ def pack_call(
     """Pack a call.
 
     Returns:
-        The packed call, and the references among its arguments, whose answers `run_packed` wants in this order.
+        The packed call, and the references among its arguments, whose packed values `run_packed` wants in this order.
 
     Raises:
         SerializationError: naming the argument that cannot be packed.
     """
     with packing() as references:
         body, buffers = facade.pack_arguments(args, kwargs)
-    return facade.pack_buffers([facade.pack_function(function), body, *map(bytes, buffers)]), references
+    return _joined(facade.pack_function(function), body, *buffers), references
 
 
 def run_packed(call: bytes, path: Sequence[str] = (), *kept: bytes) -> bytes:
-    """Make a packed call and pack how it ended; on the engine's worker.
+    """Make a packed call; on the engine's worker.
 
     Args:
         call: what `pack_call` returned.
         path: where the submitting script looks for modules, for workers that started elsewhere.
-        kept: the answers of the earlier calls to which references among the arguments stand.
+        kept: what earlier calls returned for which references among the arguments stand.
+
+    Returns:
+        The packed result.
+
+    Raises:
+        CallFailed: the call raised an exception, even one that asks for the end of the process.
     """
     sys.path += [folder for folder in path if folder not in sys.path]
     try:
         function, body, *buffers = facade.unpack_buffers(call)
-        with arriving(lambda number: _value_in(kept[number])):
+        with arriving(lambda number: unpack(kept[number])):
             args, kwargs = facade.unpack(body, buffers)
-        answer = _VALUE, *facade.pack_result(facade.deserialize(function)(*args, **kwargs))
-    except BaseException as e:  # noqa: BLE001 - whatever the task raises is its result, its wish to exit included
+        packed, out = facade.pack_result(facade.deserialize(function)(*args, **kwargs))
+    except BaseException as e:  # noqa: BLE001 - whatever the task raises is its result
         traceback = e.__traceback__ and e.__traceback__.tb_next
         where = f"host {socket.gethostname()}, process {os.getpid()}"
-        answer = _EXCEPTION, *facade.pack((RemoteExceptionWrapper(type(e), e, traceback), where), "the exception")
-    mark, packed, out = answer
-    return mark + facade.pack_buffers([packed, *map(bytes, out)])
+        packed, out = facade.pack((RemoteExceptionWrapper(type(e), e, traceback), where), "the exception")
+        # Not from the exception itself, which an engine may be unable to carry.
+        raise CallFailed(_joined(packed, *out)) from None
+    return _joined(packed, *out)
 
 
-def has_failed(answer: bytes) -> bool:
-    """Tell whether an answer of `run_packed` is an exception."""
-    return answer[:1] != _VALUE
-
-
-def unpack_outcome(answer: bytes, task_id: int) -> Outcome:
+def unpack(packed: bytes) -> Any:
     """Unpack what `run_packed` returned.
 
-    Args:
-        answer: the bytes.
-        task_id: number of the task, for the note that an exception gets on where it was raised.
-
-    Returns:
-        The outcome; an answer that cannot be unpacked is an error as well.
+    Raises:
+        DeserializationError: when that cannot be turned back into an object.
     """
+    body, *buffers = facade.unpack_buffers(packed)
+    return facade.unpack(body, buffers)
+
+
+def value_of(packed: bytes) -> Outcome:
+    """Unpack what `run_packed` returned; what cannot be unpacked is the error of this one task."""
     try:
-        value = _value_in(answer)
-    except Exception as e:  # noqa: BLE001 - unpacking runs users' code, and is this one task's error
+        return Value(unpack(packed))
+    except Exception as e:  # noqa: BLE001 - unpacking runs users' code
         return Error(e)
-    if not has_failed(answer):
-        return Value(value)
-    wrapper, where = value
-    exception = wrapper.get_exception()
+
+
+def failure_of(failed: CallFailed, task_id: int) -> Error:
+    """Unpack the exception of a call, with a note on which task it was and where it ran."""
+    try:
+        wrapper, where = unpack(failed.packed)
+        exception = wrapper.get_exception()
+    except Exception as e:  # noqa: BLE001 - unpacking runs users' code
+        return Error(e)
     note(exception, f"in task {task_id} on {where}")
     return Error(exception)
-
-
-def _value_in(answer: bytes) -> Any:
-    body, *buffers = facade.unpack_buffers(answer[1:])
-    return facade.unpack(body, buffers)
 
 
 def note(exception: BaseException, text: str) -> None:
@@ -95,3 +112,7 @@ def note(exception: BaseException, text: str) -> None:
     notes = getattr(exception, "__notes__", None)
     # Not by plain assignment, which a frozen dataclass refuses.
     BaseException.__setattr__(exception, "__notes__", [*(notes or []), text])
+
+
+def _joined(*parts: Any) -> bytes:
+    return facade.pack_buffers([bytes(part) for part in parts])

@@ -37,7 +37,7 @@ class JobState(IntEnum):
     """The script ended with exit code 0: a pilot that drained, or one whose walltime the pilot itself observed."""
 
     FAILED = 5
-    """The script ended with another exit code, was killed, or could not be started or submitted at all."""
+    """The script ended with another exit code, was killed, or could not be started."""
 
     TIMEOUT = 6
     """The batch system ended the job as its walltime was over. Apart from `FAILED` since it says what to change:
@@ -48,8 +48,9 @@ class JobState(IntEnum):
     Apart from `PENDING` since waiting alone will not help."""
 
     MISSING = 8
-    """The job ended, well or badly, before any worker of the block registered. An exit code of 0 looks like success to
-    the batch system, but such a block has done nothing, and to ask for another like it would go on for ever."""
+    """The job ended, well or badly, before any worker of the block registered, or could not be submitted at all. An
+    exit code of 0 looks like success to the batch system, but such a block has done nothing, and to ask for another
+    like it would go on for ever."""
 
     SCALED_IN = 9
     """Ended since the executor needed it no longer. Apart from `CANCELLED` so that it isn't taken for somebody

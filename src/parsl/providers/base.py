@@ -14,7 +14,8 @@ __all__ = ["ExecutionProvider", "check_block_numbers"]
 class ExecutionProvider(metaclass=ABCMeta):
     """Gets and gives back resources, a block at a time: three verbs towards a batch system, a cloud or this machine.
 
-    An executor calls them off its loop, so they may block, from one thread at a time.
+    An executor calls them off its loop, so they may block; from one thread at a time, but for a user's own calls of
+    `scale_out_facade` and `scale_in_facade`, and for `cancel` at the end, which comes also while another call hangs.
 
     Attributes:
         nodes_per_block: Nodes in a block, at least 1.

@@ -21,6 +21,7 @@ from parsl.executors.high_throughput.messages import (
     RAISED,
     Drained,
     Draining,
+    Emptied,
     Heartbeat,
     Leaving,
     Managers,
@@ -28,6 +29,7 @@ from parsl.executors.high_throughput.messages import (
     Refused,
     Registered,
     Result,
+    Results,
     Stop,
     Submit,
     Tasks,
@@ -416,6 +418,69 @@ def test_an_idle_manager_that_drains_is_let_go_at_once(broker, outbox):
     broker.register(b"a", register(b"a"), 0)
     broker.heard(b"a", Draining(), 1)
     assert outbox.sent(b"a", Drained) == [Drained()]
+
+
+def test_a_block_is_empty_with_the_last_result_of_its_last_manager(broker, outbox):
+    for name, block in ((b"a", "0"), (b"b", "0"), (b"c", "1")):
+        broker.register(name, register(name, block=block), 0)
+    broker.submit(submit(1, 2, 3))
+    broker.assign(0)
+    ((one,), (two,), (three,)) = (outbox.tasks_of(name) for name in (b"a", b"b", b"c"))
+    broker.heard(b"a", done(one, credit=1), 1)
+    assert broker.drain("0") == [b"a"]
+    broker.submit(submit(4))
+    broker.assign(0)
+    broker.flush(1)
+    assert outbox.sent(b"a", Drained) == [Drained()]
+    assert outbox.sent(b"b", Drained) == []
+    assert not [m for m in outbox.client if type(m) is Emptied]
+    broker.heard(b"b", done(two, credit=1), 2)
+    broker.assign(0)
+    broker.flush(2)
+    assert outbox.sent(b"b", Drained) == [Drained()]
+    # In this order: who hears that the block is empty knows all that was done there.
+    assert [type(m) for m in outbox.client[-3:]] == [Results, Managers, Emptied]
+    assert outbox.client[-1] == Emptied("0")
+    broker.heard(b"c", done(three, credit=1), 3)
+    broker.assign(0)
+    assert outbox.tasks_of(b"c") == [three, 4]
+
+
+def test_a_block_of_which_nothing_was_heard_is_empty_and_stays_so(broker, outbox):
+    assert broker.drain("0") == []
+    broker.flush(0)
+    assert outbox.client == [Emptied("0")]
+    broker.submit(submit(1))
+    broker.register(b"late", register(b"late", block="0"), 1)
+    broker.assign(0)
+    broker.flush(1)
+    assert outbox.managers == [(b"late", Drained())]
+    assert broker.managers == {}
+    assert len(broker.queue) == 1
+
+
+def test_a_block_that_is_drained_again_is_said_to_be_empty_again(broker, outbox):
+    for _ in range(2):
+        broker.drain("0")
+        broker.flush(0)
+    assert outbox.client == [Emptied("0")] * 2
+
+
+@pytest.mark.parametrize("end", ["lost", "silent", "anew"])
+def test_a_drained_block_whose_manager_is_lost_is_empty(broker, outbox, end):
+    broker.register(b"a", register(b"a"), 0)
+    broker.submit(submit(1))
+    broker.assign(0)
+    broker.drain("0")
+    if end == "lost":
+        broker.lost(b"a", "killed")
+    elif end == "silent":
+        broker.expire(THRESHOLD + 1)
+    else:
+        broker.register(b"a", register(b"a"), 1)
+    broker.flush(200)
+    assert [(r.id, r.status) for r in outbox.reported()] == [(1, MANAGER_LOST)]
+    assert outbox.client[-1] == Emptied("0")
 
 
 def test_heartbeats_are_answered(broker, outbox):

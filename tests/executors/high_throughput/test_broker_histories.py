@@ -19,6 +19,7 @@ from parsl.executors.high_throughput.messages import (
     RAISED,
     Drained,
     Draining,
+    Emptied,
     Heartbeat,
     Leaving,
     Managers,
@@ -43,11 +44,12 @@ from tests.executors.high_throughput.broker_fakes import (
 
 
 class ModelManager:
-    def __init__(self, credit, ends_at=math.inf):
+    def __init__(self, credit, ends_at=math.inf, block="0", late=False):
         self.credit = credit
         self.ends_at = ends_at
-        self.open = True
-        self.draining = False
+        self.block = block
+        self.open = not late
+        self.draining = late
         self.tasks = set()
         self.functions = set()
 
@@ -65,6 +67,7 @@ class Checked(FakeOutbox):
         # Seconds that each task says it takes, and for each that was sent in this pass its rank and to whom.
         self.seconds = {}
         self.sent_now = []
+        self.emptied = set()
 
     def to_client(self, message):
         super().to_client(message)
@@ -74,6 +77,9 @@ class Checked(FakeOutbox):
                 self.open.discard(result.id)
                 assert result.id not in self.queued or result.status == CANCELLED
                 self.queued.pop(result.id, None)
+        elif type(message) is Emptied:
+            self.emptied.add(message.block)
+            assert message.block not in {m.block for m in self.model.values()}, "said to be empty before it was"
 
     def to_manager(self, identity, message):
         super().to_manager(identity, message)
@@ -133,6 +139,7 @@ class History(RuleBasedStateMachine):
         self.ids = itertools.count(1)
         self.functions = itertools.count(1)
         self.function_of = {}
+        self.drained = set()
         self.outbox = Checked()
         self.broker = Broker(self.outbox, selector, THRESHOLD, PYTHON, PARSL)
         for name in (b"a", b"b", b"c"):
@@ -190,7 +197,9 @@ class History(RuleBasedStateMachine):
         lease=leases,
     )
     def register(self, name, workers, stock, block, lease):
-        self.outbox.model[name] = ModelManager(workers + stock, math.inf if lease is None else self.now + lease)
+        self.outbox.model[name] = ModelManager(
+            workers + stock, math.inf if lease is None else self.now + lease, block, late=block in self.drained
+        )
         about = register(name, workers, workers + stock, block, seconds_left=lease)
         self.broker.register(name, about, self.now)
         self.end_pass()
@@ -201,6 +210,17 @@ class History(RuleBasedStateMachine):
         self.broker.register(name, register(name, python="3.9.1"), self.now)
         if before is not None:
             self.outbox.model[name] = before
+
+    @rule(block=st.sampled_from(["0", "1", "x"]))
+    def drain_block(self, block):
+        self.drained.add(block)
+        self.outbox.emptied.discard(block)
+        for manager in self.outbox.model.values():
+            if manager.block == block:
+                manager.open, manager.draining = False, True
+        gone = self.broker.drain(block)
+        assert not set(gone) & set(self.outbox.model)
+        self.end_pass()
 
     @rule(name=names, credit=st.integers(0, 5), strays=st.lists(st.integers(1, 60), max_size=2), data=st.data())
     def results(self, name, credit, strays, data):
@@ -276,7 +296,8 @@ class History(RuleBasedStateMachine):
         for name in list(self.outbox.model):
             self.lose(name)
         self.broker.flush(self.now)
-        self.register(b"last", 3, 2, "0", None)
+        assert self.outbox.emptied == self.drained
+        self.register(b"last", 3, 2, "last", None)
         for _ in range(len(self.outbox.queued) + 1):
             ended = sorted(self.outbox.model[b"last"].tasks)
             self.outbox.model[b"last"].tasks.clear()

@@ -14,8 +14,10 @@ from parsl.executors.high_throughput.messages import (
     Answer,
     Cancel,
     Codec,
+    Drain,
     Drained,
     Draining,
+    Emptied,
     Heartbeat,
     Hold,
     Leaving,
@@ -62,10 +64,18 @@ VIEW = ManagerView("m", "0", 4, 2, 1.5, True, False, "2026.11.0", "3.12.1", "nod
 
 # Every message with a value in every field, by the direction in which it goes.
 SAMPLES = {
-    "from_client": [Submit([TASK, LARGE], {3: b"code"}, [1, 2]), Hold("m"), Cancel(1, 7), Query(2, "MANAGERS"), Stop()],
+    "from_client": [
+        Submit([TASK, LARGE], {3: b"code"}, [1, 2]),
+        Hold("m"),
+        Drain("4"),
+        Cancel(1, 7),
+        Query(2, "MANAGERS"),
+        Stop(),
+    ],
     "to_client": [
         Results([RESULT], 5),
         Managers([VIEW], ["gone"]),
+        Emptied("4"),
         Answer(2, {"a": [1, None, "é", b"\0", 2.5, True]}),
         Trouble("version", "text"),
         Monitoring(b"raw"),

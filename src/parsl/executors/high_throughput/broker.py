@@ -11,6 +11,7 @@ import itertools
 import logging
 from typing import Protocol
 
+from parsl.executors.high_throughput.drains import Drains
 from parsl.executors.high_throughput.manager_record import ManagerRecord
 from parsl.executors.high_throughput.manager_selector import ManagerSelector
 from parsl.executors.high_throughput.messages import (
@@ -20,6 +21,7 @@ from parsl.executors.high_throughput.messages import (
     PROTOCOL_VERSION,
     Drained,
     Draining,
+    Emptied,
     FromManager,
     Heartbeat,
     Leaving,
@@ -99,6 +101,7 @@ class Broker:
         self._holders: dict[int, set[bytes]] = {}
         self._changed: set[bytes] = set()
         self._results: list[Result] = []
+        self._drains = Drains()
 
     # -- from the client -----------------------------------------------------------------------------------------
 
@@ -124,6 +127,18 @@ class Broker:
             self._close(manager)
         return manager is not None
 
+    def drain(self, block: str) -> list[bytes]:
+        """Empty a block: no further task for its managers; each is told to end when it has none.
+
+        Returns:
+            The identities of managers that had none, and are gone.
+        """
+        managers = [m for m in self.managers.values() if m.block_id == block]
+        self._drains.begin(block, [m.identity for m in managers])
+        for manager in managers:
+            self._begin_drain(manager)
+        return [m.identity for m in managers if m.identity not in self.managers]
+
     def stop(self) -> None:
         """Tell all managers to end."""
         for identity in self.managers:
@@ -145,6 +160,11 @@ class Broker:
             return
         if identity in self.managers:
             self._lose(self._remove(identity), "it registered anew")
+        if message.block_id in self._drains:
+            logger.info("Manager %r came too late: block %s is being given back", identity, message.block_id)
+            self._changed.add(identity)
+            self._outbox.to_manager(identity, Drained())
+            return
         manager = self.managers[identity] = ManagerRecord(identity, message, now)
         heapq.heappush(self._looks, (now, next(self._counter), manager))
         self._place(manager)
@@ -173,9 +193,12 @@ class Broker:
         elif isinstance(message, Leaving):
             self.lost(identity, message.reason)
         elif isinstance(message, Draining):
-            manager.draining = True
-            self._close(manager)
-            self._drained(manager)
+            self._begin_drain(manager)
+
+    def _begin_drain(self, manager: ManagerRecord) -> None:
+        manager.draining = True
+        self._close(manager)
+        self._drained(manager)
 
     def _take_results(self, manager: ManagerRecord, message: Results, now: float) -> None:
         manager.credit = message.credit
@@ -359,6 +382,10 @@ class Broker:
                     [i.decode(errors="replace") for i in gone],
                 )
             )
+            self._drains.left(gone)
+        # After the results of the last tasks and after word of the managers: with it, all of the block is known.
+        for block in self._drains.take_emptied():
+            self._outbox.to_client(Emptied(block))
 
     # -- insides -------------------------------------------------------------------------------------------------
 

@@ -18,16 +18,19 @@ from typing import TYPE_CHECKING, Any
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.executors.high_throughput import messages
 from parsl.executors.high_throughput.commands import CommandClient
-from parsl.executors.high_throughput.errors import InterchangeLost, ManagerLost, VersionMismatch, WorkerLost
+from parsl.executors.high_throughput.connected import Connected
+from parsl.executors.high_throughput.errors import InterchangeLost, VersionMismatch
+from parsl.executors.high_throughput.losses import add_note, loss_error
 from parsl.executors.high_throughput.messages import (
     DONE,
     MANAGER_LOST,
     RAISED,
     WORKER_LOST,
     Answer,
+    Drain,
+    Emptied,
     Hold,
     Managers,
-    ManagerView,
     Payload,
     Result,
     Results,
@@ -90,10 +93,12 @@ class InterchangeClient:
         self.store = SegmentStore()
         self.calls: dict[int, Call] = {}
         self.last_number = 0
-        self.managers: dict[str, ManagerView] = {}
-        self.blocks_seen: set[str] = set()
+        self.connected = Connected()
         self.process: subprocess.Popen[bytes] | None = None
         self.after_flush: Callable[[], object] | None = None
+        # Called when blocks have come, gone or begun to leave (with: whether one has gone), and when one is emptied.
+        self.blocks_changed: Callable[[bool], object] = lambda _gone: None
+        self.emptied: Callable[[str], object] = lambda _block: None
         self.commands = CommandClient(loop, self._send)
         self._codec = messages.to_client()
         self._outgoing: list[Task] = []
@@ -283,6 +288,10 @@ class InterchangeClient:
         """Have a manager given no further task."""
         self._send(Hold(manager))
 
+    def drain(self, block: str) -> None:
+        """Have a block emptied; `emptied` is called once nothing is lost with it."""
+        self._send(Drain(block))
+
     def fail_all(self, exception: Exception) -> None:
         """End all calls with an exception."""
         calls, self.calls = self.calls, {}
@@ -360,11 +369,11 @@ class InterchangeClient:
             for result in message.results:
                 self._ended(result)
         elif isinstance(message, Managers):
-            for view in message.managers:
-                self.managers[view.manager] = view
-                self.blocks_seen.add(view.block_id)
-            for manager in message.gone:
-                self.managers.pop(manager, None)
+            changed, gone = self.connected.update(message)
+            if changed:
+                self.blocks_changed(gone)
+        elif isinstance(message, Emptied):
+            self.emptied(message.block)
         elif isinstance(message, Answer):
             self.commands.answered(message)
         elif isinstance(message, Trouble) and message.kind == "files":
@@ -407,10 +416,10 @@ class InterchangeClient:
                 return Value(value)
             wrapper, where = value
             exception = wrapper.get_exception()
-            _note(exception, f"in task {call.id} on {where}")
+            add_note(exception, f"in task {call.id} on {where}")
             return Error(exception)
         if result.status in (WORKER_LOST, MANAGER_LOST):
-            return Error(_lost(result, call))
+            return Error(loss_error(result, call.id))
         return Error(CancelledError(f"task {call.id} was cancelled"))
 
 
@@ -421,25 +430,6 @@ def _last_words(path: str) -> str:
             return file.read()[-2000:].strip()
     except OSError as e:
         return f"({path} cannot be read: {e})"
-
-
-def _lost(result: Result, call: Call) -> WorkerLost | ManagerLost:
-    loss = messages.read_loss(result.payload)
-    exception = (
-        WorkerLost(int(loss.what), loss.hostname)
-        if result.status == WORKER_LOST
-        else ManagerLost(loss.what, loss.hostname)
-    )
-    exception.cause = loss.cause
-    _note(exception, f"in task {call.id} on {loss.where}" if loss.where else f"in task {call.id}")
-    return exception
-
-
-def _note(exception: BaseException, text: str) -> None:
-    # Python 3.10 has no notes; there the line can still be read in the attribute that later releases print.
-    notes = getattr(exception, "__notes__", None)
-    # Not by plain assignment, which a frozen dataclass refuses.
-    BaseException.__setattr__(exception, "__notes__", [*(notes or []), text])
 
 
 def interchange_command() -> list[str]:

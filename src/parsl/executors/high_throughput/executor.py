@@ -5,11 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
-import shlex
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -17,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 from parsl.executors.base import Call, FutureCall
 from parsl.executors.errors import BadStateException, ExecutorShutDownError, InvalidResourceSpecification
 from parsl.executors.high_throughput import mpi_prefix_composer
+from parsl.executors.high_throughput.launch_command import DEFAULT_LAUNCH_CMD, manager_command
 from parsl.executors.high_throughput.lease import declared, usable
 from parsl.executors.high_throughput.manager_selector import ManagerSelector, RandomManagerSelector
-from parsl.executors.status_handling import BlockErrorHandler, BlockProviderExecutor
+from parsl.executors.high_throughput.option_values import check_values
+from parsl.executors.high_throughput.pilot_blocks import PilotBlocks
+from parsl.executors.status_handling import BlockErrorHandler
 from parsl.loop import Loop
 from parsl.providers.base import ExecutionProvider
 from parsl.representation import RepresentationMixin
@@ -29,20 +29,10 @@ from parsl.validation import check_types
 if TYPE_CHECKING:
     from parsl.data_provider.staging import Staging
     from parsl.executors.high_throughput.client import InterchangeClient
-    from parsl.executors.high_throughput.messages import ManagerView
+
+__all__ = ["DEFAULT_LAUNCH_CMD", "HTEXFuture", "HighThroughputExecutor"]
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_LAUNCH_CMD = (
-    "{python} -m parsl.executors.high_throughput.process_worker_pool {debug} {max_workers_per_node} -a {addresses} "
-    "-p {prefetch_capacity} -c {cores_per_worker} -m {mem_per_worker} --port={worker_port} --cert_dir {cert_dir} "
-    "--logdir={logdir} --block_id={{block_id}} --hb_period={heartbeat_period} {address_probe_timeout_string} "
-    "--hb_threshold={heartbeat_threshold} --drain_period={drain_period} --cpu-affinity {cpu_affinity} "
-    "{enable_mpi_mode} --mpi-launcher={mpi_launcher} --available-accelerators {accelerators}"
-)
-
-
-_AFFINITIES = r"none|block|block-reverse|alternating|list:[0-9]+([,:-][0-9]+)*"
 
 
 class HTEXFuture(Future):  # type: ignore[type-arg]  # what it holds is not known
@@ -57,7 +47,7 @@ class HTEXFuture(Future):  # type: ignore[type-arg]  # what it holds is not know
         self.parsl_executor_task_id = task_id
 
 
-class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageInformation):
+class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation):
     """Runs tasks on worker processes in blocks of nodes, through a pilot: thousands of tasks a second, on any provider.
 
     On this side an *interchange* process holds the queue; in each node of a block a *manager* runs one *worker*
@@ -145,7 +135,7 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
             from parsl.providers.local.local import LocalProvider
 
             provider = LocalProvider()
-        BlockProviderExecutor.__init__(self, provider=provider, block_error_handler=block_error_handler)
+        PilotBlocks.__init__(self, provider=provider, block_error_handler=block_error_handler)
         self.label = label
         self.launch_cmd = launch_cmd or DEFAULT_LAUNCH_CMD
         self.interchange_launch_cmd = interchange_launch_cmd
@@ -179,42 +169,10 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         self.remote_monitoring_radio = remote_monitoring_radio
         self.cert_dir: str | None = None
         self.log_config: Any = True
-        # Set by the kernel; an executor that is used alone makes one of its own.
-        self.loop: Loop | None = None
         self._own_loop: Loop | None = None
         self._port: int | None = None
-        self._client: InterchangeClient | None = None
-        self._workers_per_node: float | None = None
         self._launch_template: str | None = None
-        self._check_values()
-
-    def _check_values(self) -> None:
-        problems = {
-            "cores_per_worker": self.cores_per_worker <= 0 and "must be more than 0",
-            "mem_per_worker": self.mem_per_worker is not None and self.mem_per_worker <= 0 and "must be more than 0",
-            "max_workers_per_node": self.max_workers_per_node < 1 and "must be at least 1",
-            "prefetch_capacity": self.prefetch_capacity < 0 and "must be at least 0",
-            "heartbeat_period": self.heartbeat_period <= 0 and "must be more than 0",
-            "heartbeat_threshold": self.heartbeat_threshold <= self.heartbeat_period
-            and f"must be more than heartbeat_period ({self.heartbeat_period})",
-            "drain_period": self.drain_period is not None and self.drain_period <= 0 and "must be more than 0",
-            "worker_port_range": self.worker_port_range is not None
-            and not _is_port_range(self.worker_port_range)
-            and "must be two ports, the second larger",
-            "worker_port": self.worker_port is not None
-            and not 0 < self.worker_port < 65536
-            and "must be a port, 1 to 65535",
-            "cpu_affinity": not re.fullmatch(_AFFINITIES, self.cpu_affinity)
-            and "must be 'none', 'block', 'block-reverse', 'alternating' or of the form 'list:0,1:2-3'",
-        }
-        for name, problem in problems.items():
-            if problem:
-                msg = f"HighThroughputExecutor: parameter '{name}' {problem}, but got {getattr(self, name)!r}"
-                raise ValueError(msg)
-        if self.worker_ports is not None:
-            warnings.warn(
-                "worker_ports is deprecated: managers use one port, worker_port", DeprecationWarning, stacklevel=4
-            )
+        check_values(self)
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -244,7 +202,7 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
             self._own_loop.start()
         # An earlier run with the same object may have ended in a bad state.
         self._bad_state = None
-        self._blocks.clear()
+        self._begin_blocks()
         try:
             self._client = self._start_interchange(self.loop)
             self.initialize_scaling()
@@ -285,58 +243,15 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         except BaseException:
             client.store.close()
             raise
-        client.after_flush = self._check_demand
+        self._watch_blocks(client)
         return client
 
     def initialize_scaling(self) -> None:
         """Compose the command that starts managers; the poller then asks for the first blocks."""
         assert self._client is not None
-        fields = {
-            "python": shlex.quote(sys.executable),
-            "debug": "--debug" if self.worker_debug else "",
-            "max_workers_per_node": f"--max_workers_per_node={self.max_workers_per_node}"
-            if math.isfinite(self.max_workers_per_node)
-            else "",
-            "addresses": ",".join(self._addresses()),
-            "task_port": self._port,
-            "result_port": self._port,
-            "worker_port": self._port,
-            "logdir": shlex.quote(os.path.abspath(self.worker_logdir)),
-            "cert_dir": shlex.quote(self.cert_dir) if self.cert_dir else None,
-            "address_probe_timeout_string": f"--address_probe_timeout={self.address_probe_timeout}"
-            if self.address_probe_timeout
-            else "",
-            "enable_mpi_mode": "--enable_mpi_mode" if self.enable_mpi_mode else "",
-            "mpi_launcher": self.mpi_launcher,
-            "accelerators": " ".join(map(shlex.quote, self.available_accelerators)),
-            "block_id": "{block_id}",
-            "nodes_per_block": self._provider.nodes_per_block if self._provider is not None else 1,
-        }
-        fields["max_workers"] = fields["max_workers_per_node"]
-        for name in (
-            "prefetch_capacity",
-            "cores_per_worker",
-            "mem_per_worker",
-            "heartbeat_period",
-            "heartbeat_threshold",
-            "drain_period",
-            "poll_period",
-            "cpu_affinity",
-        ):
-            fields[name] = getattr(self, name)
-        command = self.launch_cmd.format(**fields)
-        if self.launch_cmd == DEFAULT_LAUNCH_CMD:
-            folder = self._client.store.folder
-            command += f" --local-path={folder}/managers --segments={folder}"
-        self._launch_template = command
-        logger.debug("Managers are started by: %s", command)
-
-    def _addresses(self) -> list[str]:
-        if self.address is not None:
-            return [self.address]
-        from parsl.addresses import get_all_addresses
-
-        return sorted(get_all_addresses())
+        assert self._port is not None
+        self._launch_template = manager_command(self, self._port, self._client.store.folder)
+        logger.debug("Managers are started by: %s", self._launch_template)
 
     def _get_launch_command(self, block_id: str) -> str:
         if self._launch_template is None:
@@ -356,9 +271,7 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         if client is None:
             return
         client.shutdown()
-        with self._blocks_lock:
-            live = [b for b, block in self._blocks.items() if block.job_id and not block.status.terminal]
-        self.cancel_blocks(live)
+        self.cancel_all_blocks()
         assert self.loop is not None
         self.loop.call(client.fail_all, ExecutorShutDownError(self.label))
         self._stop_own_loop()
@@ -482,94 +395,6 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
         """Return how many calls have been submitted and have not ended."""
         return 0 if self._client is None else len(self._client.calls)
 
-    def _check_demand(self) -> None:
-        if self.demand_changed is not None:
-            self.demand_changed()
-
-    # -- managers ------------------------------------------------------------------------------------------------
-
-    def connected_managers(self) -> list[dict[str, Any]]:
-        """Return what the interchange knows of its managers: for each a dict with `manager`, `block_id`,
-        `worker_count`, `tasks`, `idle_duration` (seconds), `active`, `draining`, `parsl_version`, `python_version`,
-        `hostname`, `process_id`.
-        """  # noqa: D205 - one sentence
-        return [{k: v for k, v in m.items() if k != "packages"} for m in self._manager_views()]
-
-    def connected_managers_packages(self) -> dict[str, dict[str, str]]:
-        """Return the versions of packages that each manager has loaded, by manager."""
-        return {m["manager"]: m["packages"] for m in self._manager_views()}
-
-    def _manager_views(self) -> list[dict[str, Any]]:
-        import msgspec
-
-        from parsl.executors.high_throughput.messages import ManagerView
-
-        if self._client is None:
-            return []
-        answer = self._client.commands.run("MANAGERS")
-        return [msgspec.structs.asdict(msgspec.convert(m, ManagerView)) for m in answer]
-
-    def connected_blocks(self) -> list[str]:
-        """Return the numbers of all blocks that have connected, also of those that have ended since."""
-        return [] if self._client is None else sorted(self._client.blocks_seen)
-
-    @property
-    def connected_workers(self) -> int:
-        """How many workers the connected managers have."""
-        return 0 if self._client is None else sum(m.worker_count for m in list(self._client.managers.values()))
-
-    def hold_worker(self, worker_id: str) -> None:
-        """Have a manager (by its identity) given no further task."""
-        if self._client is not None and self.loop is not None:
-            self.loop.post(self._client.hold, worker_id)
-
-    def _has_been_connected(self, block_id: str) -> bool:
-        return self._client is not None and block_id in self._client.blocks_seen
-
-    @property
-    def workers_per_node(self) -> int | float:
-        """How many tasks a node runs at once: what a manager has said, or else what the configuration allows."""
-        views: list[ManagerView] = [] if self._client is None else list(self._client.managers.values())
-        if views:
-            return views[0].worker_count
-        known = [self.max_workers_per_node]
-        cores = getattr(self._provider, "cores_per_node", None)
-        if cores:
-            known.append(math.floor(cores / self.cores_per_worker))
-        memory = getattr(self._provider, "mem_per_node", None)
-        if memory and self.mem_per_worker:
-            known.append(math.floor(memory / self.mem_per_worker))
-        if self.available_accelerators:
-            known.append(len(self.available_accelerators))
-        least = min(known)
-        return max(1, int(least)) if math.isfinite(least) else 1
-
-    def scale_in(self, blocks: int, max_idletime: float | None = None) -> list[str]:
-        """Give back blocks: those that never connected first, then the longest idle.
-
-        Args:
-            blocks: how many.
-            max_idletime: seconds that all managers of a block must have been idle; None gives back busy ones too.
-
-        Returns:
-            The numbers of the blocks given back.
-        """
-        idle: dict[str, float] = {}
-        for m in self.connected_managers():
-            seconds = m["idle_duration"] if not m["tasks"] else 0.0
-            idle[m["block_id"]] = min(seconds, idle.get(m["block_id"], math.inf))
-        with self._blocks_lock:
-            live = [b for b, block in self._blocks.items() if block.job_id and not block.status.terminal]
-        unconnected = [b for b in reversed(live) if b not in idle]
-        connected = sorted((b for b in live if b in idle), key=lambda b: -idle[b])
-        if max_idletime is not None:
-            connected = [b for b in connected if idle[b] > max_idletime]
-        chosen = (unconnected + connected)[:blocks]
-        for manager in self.connected_managers():
-            if manager["block_id"] in chosen:
-                self.hold_worker(manager["manager"])
-        return self.cancel_blocks(chosen)
-
     # -- the rest ------------------------------------------------------------------------------------------------
 
     def _on_monitoring(self, body: bytes) -> None:
@@ -583,10 +408,6 @@ class HighThroughputExecutor(BlockProviderExecutor, RepresentationMixin, UsageIn
 
 def _packed() -> None:
     """Stand in for the function of a call that came packed."""
-
-
-def _is_port_range(ports: tuple[int, int]) -> bool:
-    return 0 < ports[0] < ports[1] <= 65536
 
 
 def _script_path() -> list[str]:

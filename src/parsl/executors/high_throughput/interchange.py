@@ -35,6 +35,7 @@ from parsl.executors.high_throughput.manager_selector import ManagerSelector
 from parsl.executors.high_throughput.messages import (
     Answer,
     Cancel,
+    Drain,
     Hold,
     Monitoring,
     Query,
@@ -117,6 +118,9 @@ class Interchange:
             self.broker.submit(message)
         elif isinstance(message, Hold):
             self.broker.hold(message.manager.encode())
+        elif isinstance(message, Drain):
+            for identity in self.broker.drain(message.block):
+                self._forget(identity)
         elif isinstance(message, Cancel):
             found = self.broker.cancel(message.task)
             # The end of the call goes before the answer: who gets the answer looks at the call.
@@ -172,6 +176,8 @@ class Interchange:
             self._links[name] = link
             (self._sharing.add if message.token == self._store.token else self._sharing.discard)(name)
             self.broker.register(name, message, time.monotonic())
+            if name not in self.broker.managers:
+                self._forget(name)
             self._check_files()
             return name
         if identity is None:
@@ -187,8 +193,7 @@ class Interchange:
         self.broker.heard(identity, message, time.monotonic())
         if identity not in self.broker.managers:
             # It was a stranger, or has just taken its leave.
-            self._links.pop(identity, None)
-            self._sharing.discard(identity)
+            self._forget(identity)
         return None
 
     def _check_files(self) -> None:
@@ -196,6 +201,10 @@ class Interchange:
         if problem is not None:
             logger.error(problem)
             self.to_client(Trouble("files", problem))
+
+    def _forget(self, identity: bytes) -> None:
+        self._links.pop(identity, None)
+        self._sharing.discard(identity)
 
     def _landed(self, result: Result, frames: list[bytes]) -> Result:
         """Put what came as a frame into the segment store; a result for which there is no room is an error."""

@@ -152,6 +152,14 @@ class Stop(_Message, tag=5):
     """End, and tell all managers to end."""
 
 
+class Drain(_Message, tag=23):
+    """Empty a block: give none of its managers a further task, also those that register later, and tell each that has
+    none left to end; answered by `Emptied`.
+    """  # noqa: D205 - one sentence
+
+    block: str
+
+
 # -- interchange to client ---------------------------------------------------------------------------------------------
 
 
@@ -191,6 +199,12 @@ class Monitoring(_Message, tag=11):
     """A monitoring message of a worker, passed on unread."""
 
     body: bytes
+
+
+class Emptied(_Message, tag=24):
+    """A block that was to be drained has no task and gets none: nothing is lost with it any more."""
+
+    block: str
 
 
 # -- manager to interchange --------------------------------------------------------------------------------------------
@@ -305,8 +319,8 @@ class ManagerView(msgspec.Struct, array_like=True):
     packages: dict[str, str] = {}
 
 
-FromClient = Submit | Hold | Cancel | Query | Stop
-ToClient = Results | Managers | Answer | Trouble | Monitoring
+FromClient = Submit | Hold | Drain | Cancel | Query | Stop
+ToClient = Results | Managers | Emptied | Answer | Trouble | Monitoring
 FromManager = Register | Results | Heartbeat | Draining | Leaving | Monitoring
 ToManager = Registered | Tasks | Heartbeat | Drained | Refused | Stop
 

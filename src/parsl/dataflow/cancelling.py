@@ -1,0 +1,61 @@
+"""The kernel's part in cancelling a task, and in refusing waits that would never end."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from parsl.dataflow.states import States
+from parsl.loop import LoopClosedError
+
+if TYPE_CHECKING:
+    from parsl.dataflow.graph import TaskGraph
+    from parsl.dataflow.taskrecord import TaskRecord
+    from parsl.executors.base import ParslExecutor
+    from parsl.loop import Loop
+
+
+class Cancelling:
+    """What `AppFuture` asks of the kernel, besides its outcome."""
+
+    executors: Mapping[str, ParslExecutor]
+    loop: Loop
+    _graph: TaskGraph
+
+    def cancel_task(self, task: TaskRecord) -> bool:
+        """Cancel a task if it has not started; return whether it is cancelled. For `AppFuture.cancel`."""
+        answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+
+        def cancel() -> None:
+            self._cancel(task, lambda cancelled: answers.put((True, cancelled)))
+
+        self.refuse_to_wait(task)
+        try:
+            return bool(self.loop.ask(cancel, answers))
+        except LoopClosedError:
+            return task.app_fu.cancelled()
+
+    def cancel_soon(self, task: TaskRecord) -> None:
+        """Cancel a task if it has not started, without waiting to hear about it: for many tasks at once."""
+        self.loop.post(self._cancel, task, lambda _: None)
+
+    def _cancel(self, task: TaskRecord, answer: Callable[[bool], object]) -> None:
+        if task.app_fu.done() or self._graph.cancel(task):
+            answer(task.app_fu.cancelled())
+        elif task.status is States.launched:
+            # The executor may answer on a thread of its own, before the loop has taken in the end of the task.
+            told = functools.partial(self.loop.post, lambda: answer(task.app_fu.cancelled()))
+            self.executors[task.executor].cancel(task, lambda _: told())
+        else:
+            answer(False)
+
+    def refuse_to_wait(self, task: TaskRecord) -> None:
+        """Raise RuntimeError on the loop's own thread, where waiting for a task would never end."""
+        if self.loop.on_loop():
+            msg = (
+                f"task {task.id} ({task.func_name}) has not ended, and is waited for on the kernel's own thread, which "
+                "would have to end it: don't wait for futures in a retry handler, memoizer or dependency resolver"
+            )
+            raise RuntimeError(msg)

@@ -1,0 +1,90 @@
+"""What the kernel writes to the log about tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from parsl.app.exception_codec import shown
+from parsl.dataflow.states import States
+
+if TYPE_CHECKING:
+    from parsl.dataflow.taskrecord import Outcome, TaskRecord
+
+# Of the kernel, whose lines these are.
+logger = logging.getLogger("parsl.dataflow.dflow")
+
+_MOST_FAILURES_TOLD = 1000
+
+
+class Telling:
+    """The lines of the log; those about a single task that goes well are at DEBUG."""
+
+    describe: Callable[[Future[Any]], str]
+    _answered: deque[TaskRecord]
+    _count_answered: Callable[[], None]
+    _counts: dict[States, int]
+    _failures_told: int
+    _on_loop: Callable[..., None]
+
+    @property
+    def task_state_counts(self) -> dict[States, int]:
+        """How many tasks are in each state."""
+        if self._answered:
+            self._on_loop(self._count_answered)
+        return self._counts
+
+    def _tell_submission(self, task: TaskRecord) -> None:
+        extra = {"parsl.task": task.id, "parsl.app_name": task.func_name}
+        logger.debug("Task %s submitted for app %s to executor %s", task.id, task.func_name, task.executor, extra=extra)
+        for future in task.depends:
+            tid = getattr(future, "tid", None)
+            of_task = {} if tid is None else {"parsl.dependency_task": tid}
+            logger.debug(
+                "Task %s depends on %s", task.id, self.describe(future), extra={"parsl.task": task.id, **of_task}
+            )
+
+    def _tell_launch(self, task: TaskRecord) -> None:
+        logger.debug(
+            "Task %s try %s launched on executor %s with executor id %s",
+            task.id,
+            task.try_id,
+            task.executor,
+            task.executor_id,
+            extra={"parsl.task": task.id, "parsl.executor": task.executor, "parsl.executor_task": task.executor_id},
+        )
+
+    def _tell_move(self, task: TaskRecord) -> None:
+        logger.debug(
+            "Task %s is %s",
+            task.id,
+            task.status.name,
+            extra={"parsl.task": task.id, "parsl.task_state": task.status.name},
+        )
+
+    def _tell_failure(self, task: TaskRecord, outcome: Outcome) -> None:
+        exception = getattr(outcome, "exception", None)
+        if exception is None or self._failures_told > _MOST_FAILURES_TOLD:
+            return
+        self._failures_told += 1
+        logger.info(
+            "Task %s (%s) ended as %s after %d tries: %s%s",
+            task.id,
+            task.func_name,
+            task.status.name,
+            task.try_id + 1,
+            shown(exception),
+            "; further failures are not logged" if self._failures_told > _MOST_FAILURES_TOLD else "",
+            extra={"parsl.task": task.id, "parsl.app_name": task.func_name},
+        )
+
+    def log_task_states(self) -> None:
+        """Write to the log how many tasks are in each state."""
+        logger.info("Summary of tasks in DFK:")
+        for state in States:
+            if self.task_state_counts[state]:
+                logger.info("Tasks in state States.%s: %d", state.name, self.task_state_counts[state])
+        logger.info("End of summary")

@@ -1,0 +1,32 @@
+"""From what the pilot says of a lost call to the exception that its future gets."""
+
+from __future__ import annotations
+
+from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
+from parsl.executors.high_throughput.messages import WORKER_LOST, Result, read_loss
+
+
+def loss_error(result: Result, task: int) -> WorkerLost | ManagerLost:
+    """Make the exception for a call that was lost with its worker or manager.
+
+    Args:
+        result: of status WORKER_LOST or MANAGER_LOST.
+        task: number of the task, for people.
+    """
+    loss = read_loss(result.payload)
+    exception = (
+        WorkerLost(int(loss.what), loss.hostname)
+        if result.status == WORKER_LOST
+        else ManagerLost(loss.what, loss.hostname)
+    )
+    exception.cause = loss.cause
+    add_note(exception, f"in task {task} on {loss.where}" if loss.where else f"in task {task}")
+    return exception
+
+
+def add_note(exception: BaseException, text: str) -> None:
+    """Add a line that is printed below an exception."""
+    # Python 3.10 has no notes; there the line can still be read in the attribute that later releases print.
+    notes = getattr(exception, "__notes__", None)
+    # Not by plain assignment, which a frozen dataclass refuses.
+    BaseException.__setattr__(exception, "__notes__", [*(notes or []), text])

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
+from parsl.executors.high_throughput.losses import add_note, loss_error
+from parsl.executors.high_throughput.messages import MANAGER_LOST, WORKER_LOST, Loss, lost
+
+
+def test_a_lost_worker():
+    error = loss_error(lost(5, WORKER_LOST, Loss("3", "node7", "signal SIGKILL", "host node7, worker 3")), task=12)
+    assert type(error) is WorkerLost
+    assert (error.worker_id, error.hostname, error.cause) == (3, "node7", "signal SIGKILL")
+    assert "(signal SIGKILL)" in str(error)
+    assert error.__notes__ == ["in task 12 on host node7, worker 3"]
+
+
+def test_a_lost_manager():
+    error = loss_error(lost(5, MANAGER_LOST, Loss("abc", "node7", "not heard of for 120 s")), task=12)
+    assert type(error) is ManagerLost
+    assert (error.manager_id, error.hostname) == ("abc", "node7")
+    assert "not heard of for 120 s" in str(error)
+    assert error.__notes__ == ["in task 12"]
+
+
+@pytest.mark.parametrize("before", [[], ["first"]])
+def test_notes_are_added_also_to_those_that_refuse_attributes(before):
+    class Frozen(Exception):
+        def __setattr__(self, name, value):
+            raise AttributeError(name)
+
+    error = Frozen()
+    for note in [*before, "last"]:
+        add_note(error, note)
+    assert error.__notes__ == [*before, "last"]
