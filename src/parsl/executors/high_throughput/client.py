@@ -99,6 +99,8 @@ class InterchangeClient:
         # Called when blocks have come, gone or begun to leave (with: whether one has gone), and when one is emptied.
         self.blocks_changed: Callable[[bool], object] = lambda _gone: None
         self.emptied: Callable[[str], object] = lambda _block: None
+        # Told of managers that came, changed or went, before this object takes note.
+        self.on_managers: Callable[[Managers], object] | None = None
         self.commands = CommandClient(loop, self._send)
         self._codec = messages.to_client()
         self._outgoing: list[Task] = []
@@ -386,6 +388,8 @@ class InterchangeClient:
             for result in message.results:
                 self._ended(result)
         elif isinstance(message, Managers):
+            if self.on_managers is not None:
+                self.on_managers(message)
             changed, gone = self.connected.update(message)
             if changed:
                 self.blocks_changed(gone)
@@ -417,6 +421,8 @@ class InterchangeClient:
             self._drop(result.payload)
         if self._arguments:
             self._forget_arguments(result.id)
+        if result.usage:
+            call.usage = result.usage
         if self._cancelling and result.id in self._cancelling:
             self._end_cancelled(result, call, outcome)
         else:

@@ -18,7 +18,6 @@ import msgspec
 
 from parsl.addresses import tcp_url
 from parsl.executors.high_throughput import affinity, messages
-from parsl.executors.high_throughput.deaths import MemoryWatch, death_of
 from parsl.executors.high_throughput.graves import Graves
 from parsl.executors.high_throughput.lease import usable_seconds
 from parsl.executors.high_throughput.messages import (
@@ -42,15 +41,16 @@ from parsl.executors.high_throughput.messages import (
     WorkerReady,
 )
 from parsl.executors.high_throughput.mpi_block import block_nodes, make_pool
+from parsl.executors.high_throughput.node_watch import NodeWatch
 from parsl.executors.high_throughput.pool import Death, Pool
 from parsl.executors.high_throughput.probe import probe_addresses
 from parsl.executors.high_throughput.segments import SegmentStore, read_token
 from parsl.executors.high_throughput.streams import Stream, connect
-from parsl.executors.high_throughput.worker import raised, where_is
+from parsl.executors.high_throughput.worker import raised
+from parsl.executors.high_throughput.worker_environment import WorkerEnvironment, installed_packages
 from parsl.executors.high_throughput.worker_processes import WorkerProcess, WorkerProcesses
 from parsl.loop import Loop
 from parsl.version import VERSION
-from parsl.watchdog import read_words
 
 if TYPE_CHECKING:
     from parsl.curvezmq import ClientContext
@@ -95,18 +95,17 @@ class Manager:
         self._from_worker: messages.Codec[messages.FromWorker] = messages.Codec(messages.FromWorker)
         self._codec: messages.Codec[Task] = messages.Codec(Task)
         self._hostname = socket.gethostname()
-        self._accelerators: list[str] = options.available_accelerators
         # Of a block of MPI tasks, each of which has at least one for itself; none of others.
         self._nodes = block_nodes(os.environ) if options.enable_mpi_mode else []
         self._workers_wanted = affinity.workers_of_node(options, len(self._nodes) or math.inf)
-        self._cores = affinity.pinning(options.cpu_affinity, self._workers_wanted, affinity.usable_cores())
+        environment = WorkerEnvironment(options, logdir, self._workers_wanted)
         self._store = self._join_store()
         prefix = os.path.join(self._store.folder, f"{self.uid}-")
         self._functions = f"{prefix}f"
         slots = range(self._workers_wanted)
         self.pool = self._make_pool(slots)
         self._credit_told = self.pool.credit
-        self._processes = WorkerProcesses(self._setup, self._environment, f"{prefix}claims", len(slots), adopts=True)
+        self._processes = WorkerProcesses(self._setup, environment, f"{prefix}claims", len(slots), adopts=True)
         self._registered: Registered | None = None
         self._link: Pipe | Stream | None = None
         self._context: ClientContext | None = None
@@ -115,8 +114,7 @@ class Manager:
         self._landed_arguments: dict[int, Payload] = {}
         self._refused: list[Result] = []
         self._failed_starts = 0
-        self._memory = MemoryWatch()
-        self._graves = Graves(loop, patient=bool(self._nodes))
+        self._graves = Graves(loop, environment, patient=bool(self._nodes))
         self._heard = time.monotonic()
         self._asked: float | None = None
         self._mailbox_watched = False
@@ -124,6 +122,7 @@ class Manager:
         # By the clock that nobody sets: for how long this node's block can be used.
         left = usable_seconds(os.environ, time.time())
         self._lasts_until = None if left is None else time.monotonic() + left
+        self._node_watch: NodeWatch | None = None
 
     # -- start ---------------------------------------------------------------------------------------------------
 
@@ -279,6 +278,8 @@ class Manager:
         if self._registered is None:
             logger.info("Registered with the interchange, %s", "by streams" if self._context is None else "over TCP")
             self._registered = message
+            if message.monitoring is not None:
+                self._node_watch = NodeWatch(self, self._loop, message.monitoring, self._options.block_id)
             for worker in list(self._processes.by_slot.values()):
                 self._processes.introduce(worker)
             self._ping()
@@ -293,7 +294,7 @@ class Manager:
             self.end(f"the interchange has not been heard of for {silent:.0f} s", 1, tell=False)
             return
         # What was killed for want of memory long ago tells nothing about a worker that is lost later.
-        self._memory.look()
+        self._graves.memory.look()
         if self._registered is not None:
             self._ping()
         self._loop.call_later(self._options.hb_period, self._beat)
@@ -415,25 +416,8 @@ class Manager:
             functions=self._functions,
             claims=claims,
             slot=slot,
+            monitoring=self._node_watch is not None,
         )
-
-    def _environment(self, slot: int) -> dict[str, str]:
-        cores = self._cores[slot]
-        environment = {
-            "PARSL_WORKER_RANK": str(slot),
-            "PARSL_WORKER_COUNT": str(self._workers_wanted),
-            "PARSL_WORKER_POOL_ID": str(self.uid),
-            "PARSL_WORKER_BLOCK_ID": self._options.block_id,
-            "PARSL_WORKER_LOGDIR": self._logdir,
-            "PARSL_WORKER_DEBUG": str(int(self._options.debug)),
-            **affinity.pinned_environment(cores),
-        }
-        if cores:
-            environment["PARSL_WORKER_CORES"] = ",".join(map(str, cores))
-        if self._accelerators:
-            environment.update(affinity.accelerator_environment(self._accelerators[slot]))
-            environment["PARSL_WORKER_ACCELERATOR"] = self._accelerators[slot]
-        return environment
 
     # -- workers: what they say ----------------------------------------------------------------------------------
 
@@ -443,30 +427,33 @@ class Manager:
         elif isinstance(message, WorkerReady):
             self._failed_starts = 0
             self.pool.worker_ready(worker.slot)
+            if self._node_watch is not None:
+                self._node_watch.worker_ready()
         else:
             self._send(Monitoring(message.body))
+
+    def calls_now(self) -> dict[int, tuple[int, tuple[float, float, float]]]:
+        """Return for each worker's process the call that it runs, when it began and the CPU times until then."""
+        running = {}
+        for slot, worker in self._processes.by_slot.items():
+            call = self._processes.claim(slot)
+            if self.pool.holds(call):
+                running[worker.process.pid] = call, self._processes.baseline(slot)
+        return running
+
+    def send_monitoring(self, body: bytes) -> None:
+        """Send a monitoring message."""
+        self._send(Monitoring(body))
 
     def reap(self) -> None:
         """Handle the deaths of workers; called when a child of this process has ended."""
         for worker in self._processes.dead():
-            self._bury(worker)
+            death = self._graves.bury(worker, self._worker_gone)
+            if worker.slot not in self.pool.ready_slots:
+                self._failed_starts += 1
+                if self._failed_starts >= _MAX_FAILED_STARTS:
+                    self.end(f"workers do not start: {death.cause}; see the standard error of the block", 1)
         self._graves.look()
-
-    def _bury(self, worker: WorkerProcess) -> None:
-        # What it said before it died still counts.
-        worker.stream.drain()
-        memory = self._memory.look()
-        death = death_of(worker.process.returncode, read_words(worker.words), memory, worker.peak)
-        worker.close()
-        logger.warning("Worker %d (process %d) has ended: %s", worker.slot, worker.process.pid, death.cause)
-        if worker.slot not in self.pool.ready_slots:
-            self._failed_starts += 1
-            if self._failed_starts >= _MAX_FAILED_STARTS:
-                self.end(f"workers do not start: {death.cause}; see the standard error of the block", 1)
-        environment = self._environment(worker.slot)
-        marks = {n: environment[n] for n in ("PARSL_WORKER_POOL_ID", "PARSL_WORKER_RANK")}
-        where = where_is(self._hostname, environment, worker.process.pid)
-        self._graves.dig(worker.slot, marks, lambda: self._worker_gone(worker.slot, death, where))
 
     def _worker_gone(self, slot: int, death: Death, where: str) -> None:
         if self.pool.worker_gone(slot, self._processes.claim(slot), death, where):
@@ -482,16 +469,3 @@ class Manager:
         for number in self._function_numbers:
             pathlib.Path(f"{self._functions}{number}").unlink(missing_ok=True)
         self._store.close()
-
-
-def installed_packages() -> dict[str, str]:
-    """Return the versions of the packages on which what is sent between the hosts depends."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"parsl": VERSION, "msgspec": msgspec.__version__}
-    for name in ("cloudpickle", "dill"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            logger.debug("%s is not installed here", name)
-    return found
