@@ -62,7 +62,7 @@ def test_what_is_left_is_killed_at_once(orphan, closed):
 @pytest.mark.parametrize("patient", [True, False])
 def test_where_nothing_is_left_the_pool_is_told_at_once(patient, closed):
     loop = HandTurnedLoop()
-    Graves(loop, patient).dig(3, {"MARK": "nobody's"}, lambda: closed.append(3))
+    Graves(loop, None, patient).dig(3, {"MARK": "nobody's"}, lambda: closed.append(3))
     assert (closed, loop.later) == ([3], [])
 
 
