@@ -264,6 +264,16 @@ def test_a_queued_call_is_cancelled_once_however_often_it_is_asked(executor):
     assert answers[3:] == [False], "it has ended"
 
 
+def test_a_queued_call_is_dropped_and_one_that_has_ended_is_not(executor):
+    queued, ended = launch(executor, "x"), launch(executor, "x")
+    receive(executor, Results([done(2, "two")]))
+    for call in (queued, ended, queued):
+        executor.loop.call(executor.drop, call)
+    pilot.wait_for(lambda: queued.ends)
+    assert executor._client.commands.run("OUTSTANDING_C") == 1
+    assert (queued.cancelled, ended.cancelled) == ([True], [False])
+
+
 @pytest.mark.parametrize(
     ("status", "cancelled"),
     [(messages.WORKER_LOST, True), (messages.MANAGER_LOST, True), (messages.TIMED_OUT, True), (DONE, False)],
@@ -271,7 +281,7 @@ def test_a_queued_call_is_cancelled_once_however_often_it_is_asked(executor):
 def test_what_is_lost_while_it_is_cancelled_counts_as_cancelled(executor, monkeypatch, status, cancelled):
     call, answers = launch(executor, "x"), []
     # As if a manager had it: the interchange finds nothing to drop.
-    monkeypatch.setattr(executor._client, "_tell_cancelled", executor._client._to_cancel.clear)
+    monkeypatch.setattr(executor._client, "_tell_cancelled", lambda numbers, stop: None)
     executor.loop.call(executor.cancel, call, answers.append)
     payload = done(1, "value").payload if status == DONE else messages.lost(1, status, messages.Loss("1", "x")).payload
     receive(executor, Results([Result(1, status, payload)]))
@@ -281,7 +291,7 @@ def test_what_is_lost_while_it_is_cancelled_counts_as_cancelled(executor, monkey
 
 def test_who_waits_for_a_cancel_is_answered_at_the_end(executor, monkeypatch):
     call, answers = launch(executor, "x"), []
-    monkeypatch.setattr(executor._client, "_tell_cancelled", executor._client._to_cancel.clear)
+    monkeypatch.setattr(executor._client, "_tell_cancelled", lambda numbers, stop: None)
     executor.loop.call(executor.cancel, call, answers.append)
     executor.loop.call(executor._client.fail_all, RuntimeError("over"))
     assert answers == [False]

@@ -271,12 +271,12 @@ def test_cancelled_tasks_free_their_nodes_wherever_they_are():
     pool, hands = pool_of(2, workers=2)
     pool.add(tasks(2, 2, 2, 2))
     run_next(hands, 0)
-    assert pool.cancel([3]) is False, "it waits for nodes"
-    assert pool.cancel([1]) is False
+    assert pool.cancel([3], stop=True) is False, "it waits for nodes"
+    assert pool.cancel([1], stop=True) is False
     assert hands.die(0) is False
     assert [(r.id, r.status) for r in pool.take_results()] == [(3, CANCELLED), (1, CANCELLED)]
     assert variables(hands, 2)["nodes"] == "n0,n1"
-    assert pool.cancel([2]) is False, "it lies in the mailbox with its nodes"
+    assert pool.cancel([2], stop=True) is False, "it lies in the mailbox with its nodes"
     assert [(r.id, r.status) for r in pool.take_results()] == [(2, CANCELLED)]
     assert variables(hands, 4)["nodes"] == "n0,n1"
     assert len(hands.mailbox) == 1

@@ -229,7 +229,7 @@ class Manager:
                 self.pool.round_trip = self._heard - self._asked
                 self._asked = None
         elif isinstance(message, Cancel):
-            self._cancel(message.tasks)
+            self._cancel(message.tasks, message.stop)
         elif isinstance(message, Registered):
             self._on_registered(message)
         elif isinstance(message, Refused):
@@ -237,9 +237,9 @@ class Manager:
         elif isinstance(message, (Drained, Stop)):
             self.end("drained" if isinstance(message, Drained) else "the interchange said so", 0, tell=False)
 
-    def _cancel(self, tasks: list[int]) -> None:
-        if self.pool.cancel(tasks):
-            self._loop.call_later(_CANCEL_SECONDS, self._cancel, tasks)
+    def _cancel(self, tasks: list[int], stop: bool) -> None:
+        if self.pool.cancel(tasks, stop):
+            self._loop.call_later(_CANCEL_SECONDS, self._cancel, tasks, stop)
 
     def _take(self, message: Tasks, frames: Sequence[bytes | memoryview]) -> None:
         for number, body in message.functions.items():
