@@ -85,6 +85,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         self.memoizer = config.made_memoizer()
         self._running: dict[str, TaskRecord] = {}
         self._answered: deque[TaskRecord] = deque()
+        self._cancelled: deque[TaskRecord] = deque()
         self.monitoring = config.monitoring
         self._reports: Reports | None = None
         self._usage_tracker: UsageTracker | None = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl.app.exception_codec import shown
 from parsl.dataflow.errors import DependencyError, JoinError
-from parsl.dataflow.futures import AppFuture
+from parsl.dataflow.futures import AppFuture, LazyFuture
 from parsl.dataflow.states import FINAL_STATES, LEGAL, States
 from parsl.dataflow.taskrecord import Error, Outcome, TaskRecord, Value
 from parsl.errors import InternalConsistencyError
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 # Of the exception, mostly written for `Exception` alone, and of the task.
 RetryHandler = Callable[[Any, TaskRecord], float]
 
-_NOT_LAUNCHED = frozenset({States.unsched, States.pending})
 _WAITING = frozenset({States.pending, States.joining})
 
 
@@ -52,6 +51,9 @@ class Effects(Protocol):
 
     def bring(self, future: AppFuture[Any], task: TaskRecord) -> None:
         """Have the value brought for which a reference stands in `future`; then comes `brought`."""
+
+    def cancel(self, task: TaskRecord) -> None:
+        """Cancel `task` if that is possible: the join app that has called it is cancelled."""
 
     def describe(self, future: Future[Any]) -> str:
         """Name a future in the message of an error."""
@@ -81,6 +83,8 @@ class TaskGraph:
         self._retries = retries
         self._retry_handler = retry_handler
         self._ready: deque[TaskRecord] = deque()
+        # Tasks that are to be cancelled, each with the number of the one on which it depends.
+        self._doomed: deque[tuple[TaskRecord, int]] = deque()
         self._draining = False
 
     # -- events --------------------------------------------------------------------------------------------------
@@ -174,9 +178,14 @@ class TaskGraph:
         self._move(task, state)
 
     def cancel(self, task: TaskRecord) -> bool:
-        """Cancel `task` if it has not been launched; return whether it is cancelled."""
-        if task.status in _NOT_LAUNCHED:
+        """Cancel `task` unless an executor has it; return whether it is cancelled."""
+        if task.status is not States.launched and not task.app_fu.done():
+            joins = task.joins if isinstance(task.joins, list) else [task.joins]
             self.fail(task, CancelledError(f"task {task.id} was cancelled"))
+            for future in joins:
+                # What is older was not called by this join app, but given to it.
+                if isinstance(future, AppFuture) and future.task_record.dfk is task.dfk and future.tid > task.id:
+                    self._effects.cancel(future.task_record)
         return task.app_fu.cancelled()
 
     # -- the work list -------------------------------------------------------------------------------------------
@@ -187,7 +196,10 @@ class TaskGraph:
             return
         self._draining = True
         try:
-            while self._ready:
+            while self._ready or self._doomed:
+                if self._doomed:
+                    self._cancel_with(*self._doomed.popleft())
+                    continue
                 task = self._ready.popleft()
                 if task.waiting:
                     continue  # it stood there twice, and the first time has brought it to wait for something else
@@ -205,7 +217,7 @@ class TaskGraph:
         if task.depends:
             failures = self._failures(task.depends)
             if failures:
-                self._finish(task, States.dep_fail, Error(DependencyError(failures, task.id)))
+                self._finish(task, States.dep_fail, Error(self._why_not(task, failures)))
                 return
             try:
                 task.args, task.kwargs = self._unwrap(task)
@@ -217,6 +229,13 @@ class TaskGraph:
         except BaseException as e:  # noqa: BLE001 - an executor or memoizer may raise anything; it is the task's failure
             if task.status not in FINAL_STATES:
                 self._attempt_failed(task, e)
+
+    def _why_not(self, task: TaskRecord, failures: list[tuple[BaseException, str]]) -> BaseException:
+        for future in task.depends:
+            if isinstance(future, LazyFuture) and future.cancelled():
+                text = f"task {task.id} was cancelled with {self._effects.describe(future)}, for which it waits"
+                return CancelledError(text)
+        return DependencyError(failures, task.id)
 
     def _unwrap(self, task: TaskRecord) -> tuple[tuple[Any, ...], dict[str, Any]]:
         unwrap = self._unwrap_for[task.join]
@@ -331,15 +350,32 @@ class TaskGraph:
     def _finish(self, task: TaskRecord, state: States, outcome: Outcome) -> None:
         self._move(task, state)
         self._effects.settle(task, outcome)
+        cancelled = isinstance(outcome, Error) and isinstance(outcome.exception, CancelledError)
         for child in task.take_dependents():
             child.waiting -= 1
-            if child.waiting == 0:
+            if cancelled and _needs(child, task.app_fu):
+                # It need not wait for what else it depends on.
+                self._doomed.append((child, task.id))
+            elif child.waiting == 0:
                 self._ready.append(child)
+
+    def _cancel_with(self, task: TaskRecord, parent: int) -> None:
+        """Cancel a task that waits for one that was cancelled."""
+        if task.status in _WAITING:
+            state = States.dep_fail if task.status is States.pending else States.failed
+            text = f"task {task.id} was cancelled with task {parent}, for which it waits"
+            self._finish(task, state, Error(CancelledError(text)))
 
     def _move(self, task: TaskRecord, state: States) -> None:
         old = task.status
         task.status = state
         self._effects.moved(task, old)
+
+
+def _needs(task: TaskRecord, future: AppFuture[Any]) -> bool:
+    """Tell whether `task` wants the result of a future: it may just wait for the end of an equal call."""
+    joins = task.joins if isinstance(task.joins, list) else [task.joins]
+    return any(f is future for f in (joins if task.status is States.joining else task.depends))
 
 
 def _is_elsewhere(future: Future[Any], task: TaskRecord) -> bool:

@@ -57,10 +57,10 @@ class Kernel(Protocol):
         """Take note of how an attempt at `task` ended; safe from every thread."""
 
     def cancel_task(self, task: TaskRecord) -> bool:
-        """Cancel `task` if that is still possible."""
+        """Cancel `task` and what depends on it, if that is still possible."""
 
     def cancel_soon(self, task: TaskRecord) -> None:
-        """Cancel `task` if that is still possible, without waiting to hear about it."""
+        """Cancel `task` if it has not begun, without waiting to hear about it."""
 
     def refuse_to_wait(self, task: TaskRecord) -> None:
         """Raise RuntimeError when the calling thread is the one that would have to settle `task`."""

@@ -68,7 +68,7 @@ SAMPLES = {
         Submit([TASK, LARGE], {3: b"code"}, [1, 2]),
         Hold("m"),
         Drain("4"),
-        Cancel(1, 7),
+        Cancel([7, 8], True),
         Query(2, "MANAGERS"),
         Stop(),
     ],
@@ -84,6 +84,7 @@ SAMPLES = {
     "to_manager": [
         Registered(["/a", "/b"], True, "/shm/x"),
         Tasks([TASK, LARGE], {3: b"code"}, [1]),
+        Cancel([7], False),
         Heartbeat(),
         Drained(),
         Refused("why"),
@@ -92,7 +93,7 @@ SAMPLES = {
     "from_worker": [WorkerReady(), WorkerDone(RESULT), Monitoring(b"raw")],
     "task": [TASK, LARGE],
     "placed": [PlacedTask(7, 3, Payload(b"body"), {"priority": 1.5}, Payload(b"", SEGMENT))],
-    "setup": [Setup(["/a"], "/shm/x", "/shm/x/f", "/shm/x/claims", 3)],
+    "setup": [Setup(["/a"], "/shm/x", "/shm/x/f", "/shm/x/claims", 3, "m-3")],
 }
 
 

@@ -44,7 +44,7 @@ class Node:
         self.loop.start()
 
     def _setup(self, slot, claims):
-        return Setup([ROOT, ""], self.store.folder, f"{self.store.folder}/f", claims, slot)
+        return Setup([ROOT, ""], self.store.folder, f"{self.store.folder}/f", claims, slot, f"m-{slot}")
 
     def _environment(self, slot):
         return {"PARSL_WORKER_RANK": str(slot), "PARSL_WORKER_LOGDIR": ""}
@@ -93,7 +93,7 @@ class Node:
         dead = self.on_loop(self.processes.dead)
         assert dead == [worker]
         self.on_loop(worker.stream.drain)
-        self.on_loop(worker.stream.close)
+        self.on_loop(worker.close)
         return worker.process.returncode
 
     def close(self):

@@ -19,6 +19,7 @@ from parsl.executors.high_throughput.messages import (
     MANAGER_LOST,
     OLDEST_PROTOCOL,
     PROTOCOL_VERSION,
+    Cancel,
     Drained,
     Draining,
     Emptied,
@@ -113,12 +114,25 @@ class Broker:
         if message.forget:
             self._forget(message.forget)
 
-    def cancel(self, task_id: int) -> bool:
-        """Drop a queued task and report it cancelled; return whether it was still queued."""
-        found = self.queue.drop(task_id)
-        if found:
-            self._results.append(Result(task_id, CANCELLED, Payload(b"")))
-        return found
+    def cancel(self, task_ids: list[int], stop: bool) -> None:
+        """Drop tasks that are queued and report them cancelled; have their managers do so with others.
+
+        Args:
+            task_ids: their numbers.
+            stop: whether those that run are to be stopped.
+        """
+        given, nothing = set(), Payload(b"")
+        for task_id in task_ids:
+            if self.queue.drop(task_id):
+                self._results.append(Result(task_id, CANCELLED, nothing))
+            else:
+                given.add(task_id)
+        if not given:
+            return
+        for manager in self.managers.values():
+            theirs = manager.tasks & given
+            if theirs:
+                self._outbox.to_manager(manager.identity, Cancel(sorted(theirs), stop))
 
     def hold(self, identity: bytes) -> bool:
         """Give a manager no further task; return whether it is known."""

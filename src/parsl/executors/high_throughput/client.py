@@ -22,11 +22,11 @@ from parsl.executors.high_throughput.connected import Connected
 from parsl.executors.high_throughput.errors import InterchangeLost, VersionMismatch
 from parsl.executors.high_throughput.losses import add_note, loss_error
 from parsl.executors.high_throughput.messages import (
+    CANCELLED,
     DONE,
-    MANAGER_LOST,
     RAISED,
-    WORKER_LOST,
     Answer,
+    Cancel,
     Drain,
     Emptied,
     Hold,
@@ -106,6 +106,11 @@ class InterchangeClient:
         self._outgoing: list[Task] = []
         self._arguments: dict[int, Payload] = {}
         self._large: deque[tuple[int, int, bytes, Any, Any]] = deque()
+        # For each call that is to be cancelled, who wants to know; of some the interchange is still to be told.
+        self._cancelling: dict[int, Callable[[bool], object]] = {}
+        self._to_cancel: list[int] = []
+        # Calls that are to be cancelled if they have not begun.
+        self._to_drop: list[int] = []
         self._in_flight = 0
         self._unsent = 0
         self._function_numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
@@ -270,21 +275,27 @@ class InterchangeClient:
         return number
 
     def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
-        """Cancel a call that no manager has yet."""
+        """Drop a call wherever it is, or stop it.
+
+        Args:
+            call: the call; its end is told to `call.done` in any case.
+            answer: called after that with whether it was cancelled.
+        """
         number = call.executor_id
-        if number not in self.calls:
+        if number is None or number not in self.calls:
             answer(False)
             return
-        assert number is not None
-        waiting = next((w for w in self._large if w[0] == number), None)
-        if waiting is not None:
-            self._large.remove(waiting)
-            self.calls.pop(number).done(Error(CancelledError(f"task {call.id} was cancelled")))
-            answer(True)
-            return
-        # After all that is still to go out, so that the interchange knows the call.
-        self._flush()
-        self.commands.cancel(number, lambda found: answer(found is True))
+        before = self._cancelling.get(number)
+        if before is None:
+            self._cancelling[number] = answer
+            self._to_cancel.append(number)
+        else:
+            self._cancelling[number] = lambda done: (before(done), answer(done))
+
+    def drop(self, call: Call) -> None:
+        """Cancel a call unless a worker has begun it."""
+        if call.executor_id in self.calls:
+            self._to_drop.append(call.executor_id)
 
     def hold(self, manager: str) -> None:
         """Have a manager given no further task."""
@@ -302,6 +313,8 @@ class InterchangeClient:
         for number, call in calls.items():
             self._forget_arguments(number)
             call.done(Error(exception))
+            if number in self._cancelling:
+                self._cancelling.pop(number)(False)
 
     def _post(self, number: int, function: int, body: bytes, buffers: Sequence[Any], resources: Any) -> None:
         if not buffers and len(body) < 1024:
@@ -364,6 +377,20 @@ class InterchangeClient:
             self._send(Submit(tasks, functions, dead))
             if self.after_flush is not None:
                 self.after_flush()
+        # When all that was launched before has left, so that the interchange knows those that are meant.
+        if self._to_cancel:
+            numbers, self._to_cancel = self._to_cancel, []
+            self._tell_cancelled(numbers, stop=True)
+        if self._to_drop:
+            numbers, self._to_drop = self._to_drop, []
+            self._tell_cancelled(numbers, stop=False)
+
+    def _tell_cancelled(self, numbers: list[int], *, stop: bool) -> None:
+        unsent = {waiting[0] for waiting in self._large}.intersection(numbers)
+        self._large = deque(waiting for waiting in self._large if waiting[0] not in unsent)
+        for number in unsent:
+            self._ended(Result(number, CANCELLED, Payload(b"")))
+        self._send(Cancel([number for number in numbers if number not in unsent], stop))
 
     def _received(self, data: memoryview) -> None:
         message = self._codec.decode(data)
@@ -406,7 +433,16 @@ class InterchangeClient:
             self._forget_arguments(result.id)
         if result.usage:
             call.usage = result.usage
-        call.done(outcome)
+        if self._cancelling and result.id in self._cancelling:
+            self._end_cancelled(result, call, outcome)
+        else:
+            call.done(outcome)
+
+    def _end_cancelled(self, result: Result, call: Call, outcome: Outcome) -> None:
+        # What is lost while it is being cancelled is not to be tried again.
+        cancelled = result.status > RAISED
+        call.done(Error(CancelledError(f"task {call.id} was cancelled")) if cancelled else outcome)
+        self._cancelling.pop(result.id)(cancelled)
 
     def _drop(self, payload: Payload) -> None:
         try:
@@ -424,9 +460,9 @@ class InterchangeClient:
             exception = wrapper.get_exception()
             add_note(exception, f"in task {call.id} on {where}")
             return Error(exception)
-        if result.status in (WORKER_LOST, MANAGER_LOST):
-            return Error(loss_error(result, call.id))
-        return Error(CancelledError(f"task {call.id} was cancelled"))
+        if result.status == CANCELLED:
+            return Error(CancelledError(f"task {call.id} was cancelled"))
+        return Error(loss_error(result, call.id))
 
 
 def _last_words(path: str) -> str:

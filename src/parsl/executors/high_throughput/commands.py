@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
-from parsl.executors.high_throughput.messages import Answer, Cancel, Query
+from parsl.executors.high_throughput.messages import Answer, Query
 from parsl.loop import Loop
 
 
@@ -57,11 +57,12 @@ class CommandClient:
 
     def ask(self, what: str, answer: Callable[[Any], object]) -> None:
         """Ask the interchange, on the loop; `answer` is called with what it says."""
-        self._post(answer, lambda number: Query(number, what))
-
-    def cancel(self, task: int, answer: Callable[[Any], object]) -> None:
-        """Ask the interchange, on the loop, to drop a queued task; `answer` is called with a truth value."""
-        self._post(answer, lambda number: Cancel(number, task))
+        if not self.ok:
+            answer(CommandClientBadError())
+            return
+        number = next(self._numbers)
+        self._waiting[number] = answer
+        self._send(Query(number, what))
 
     def answered(self, message: Answer) -> None:
         """Take an answer."""
@@ -75,11 +76,3 @@ class CommandClient:
         waiting, self._waiting = self._waiting, {}
         for answer in waiting.values():
             answer(CommandClientBadError())
-
-    def _post(self, answer: Callable[[Any], object], make: Callable[[int], Any]) -> None:
-        if not self.ok:
-            answer(CommandClientBadError())
-            return
-        number = next(self._numbers)
-        self._waiting[number] = answer
-        self._send(make(number))

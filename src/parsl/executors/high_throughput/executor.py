@@ -96,6 +96,7 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
     """
 
     radio_mode = "htex"
+    stops_calls = True
     enable_mpi_mode: bool = False
     mpi_launcher: str = "mpiexec"
 
@@ -373,8 +374,13 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
         future.parsl_executor_task_id = call.executor_id or 0
         return future
 
+    def drop(self, call: Call) -> None:
+        """Cancel a call unless a worker has begun it."""
+        if self._client is not None:
+            self._client.drop(call)
+
     def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
-        """Cancel a call that no node has taken yet."""
+        """Drop a call wherever it is; one that runs is stopped by the end of its worker, which is replaced."""
         if self._client is None:
             answer(False)
         else:

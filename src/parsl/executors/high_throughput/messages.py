@@ -68,7 +68,7 @@ class PlacedTask(Task, array_like=True, frozen=True):
 
 
 # How a call ended, as far as those on the way need to know.
-DONE, RAISED, WORKER_LOST, MANAGER_LOST, CANCELLED = range(5)
+DONE, RAISED, WORKER_LOST, MANAGER_LOST, CANCELLED, TIMED_OUT = range(6)
 
 
 class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -76,8 +76,9 @@ class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     Attributes:
         id: number of the call.
-        status: DONE, RAISED, WORKER_LOST, MANAGER_LOST or CANCELLED.
-        payload: the packed result or exception; for a loss, an encoded `Loss`.
+        status: DONE, RAISED, WORKER_LOST, MANAGER_LOST, CANCELLED, or TIMED_OUT when the call did not end in time and
+            its worker was ended.
+        payload: the packed result or exception; for what was lost or took too long, an encoded `Loss`.
         seconds: how long the call ran in its worker.
         usage: what it used there, packed for monitoring; empty without.
     """
@@ -97,12 +98,14 @@ class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
         hostname: where it ran.
         cause: how it ended, in words.
         where: host, block and log, in words.
+        stack: what it was doing, innermost call first; empty where that is not known.
     """
 
     what: str
     hostname: str
     cause: str = ""
     where: str = ""
+    stack: str = ""
 
 
 def lost(task_id: int, status: int, loss: Loss) -> Result:
@@ -137,10 +140,13 @@ class Hold(_Message, tag=2):
 
 
 class Cancel(_Message, tag=3):
-    """Drop a call if no manager has it yet; answered by `Answer` with a truth value."""
+    """Drop these calls wherever they are, and stop those that run if `stop`; from the client, and on to managers.
 
-    query: int
-    task: int
+    The answer is the end of each: cancelled, unless it came to another end.
+    """
+
+    tasks: list[int]
+    stop: bool
 
 
 class Query(_Message, tag=4):
@@ -180,7 +186,7 @@ class Managers(_Message, tag=8):
 
 
 class Answer(_Message, tag=9):
-    """The answer to a `Query` or `Cancel`."""
+    """The answer to a `Query`."""
 
     query: int
     body: Any
@@ -292,6 +298,7 @@ class Setup(_Message, tag=19):
     functions: str
     claims: str
     slot: int
+    owner: str
     monitoring: bool = False
 
 
@@ -329,7 +336,7 @@ class ManagerView(msgspec.Struct, array_like=True):
 FromClient = Submit | Hold | Drain | Cancel | Query | Stop
 ToClient = Results | Managers | Emptied | Answer | Trouble | Monitoring
 FromManager = Register | Results | Heartbeat | Draining | Leaving | Monitoring
-ToManager = Registered | Tasks | Heartbeat | Drained | Refused | Stop
+ToManager = Registered | Tasks | Cancel | Heartbeat | Drained | Refused | Stop
 
 FromWorker = WorkerReady | WorkerDone | Monitoring
 

@@ -1,7 +1,7 @@
 """One worker: takes a call from the node's mailbox, makes it, answers; one after another, in one thread.
 
-Started by the manager as `python -m parsl.executors.high_throughput.worker MAILBOX_FD ANSWER_FD MANAGER_PID`. It loads
-as little as it can: no zmq, no dataflow, no configuration.
+Started by the manager as `python -m parsl.executors.high_throughput.worker MAILBOX_FD ANSWER_FD WORDS_FD MANAGER_PID`.
+It loads as little as it can: no zmq, no dataflow, no configuration.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import struct
 import sys
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from parsl import watchdog
 from parsl.executors.high_throughput import messages
 from parsl.executors.high_throughput.messages import (
     DONE,
@@ -47,7 +49,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CLAIM = struct.Struct("<q")
+# What manager and worker of a slot tell each other without a message: the task that the worker took last, and the task
+# for whose sake the manager is about to kill it, 0 for none.
+CLAIM = struct.Struct("=q")
+CLAIMS = struct.Struct("=qq")
 
 # A task in the mailbox is at most this long; what is longer lies in a segment. Less than what the C library takes from
 # the system anew at each read.
@@ -104,23 +109,27 @@ class Worker:
         # Started with -m, its first entry is the working directory, which the script need not have.
         own = sys.path if getattr(sys.flags, "safe_path", False) else sys.path[1:]
         sys.path[:] = search_path(setup.sys_path, own)
-        self._store = SegmentStore(setup.segments)
+        self._store = SegmentStore(setup.segments, setup.owner)
         self._functions = Functions(setup.functions)
         with open(setup.claims, "r+b") as file:
             claims = mmap.mmap(file.fileno(), 0)
-        at = setup.slot * CLAIM.size
+        slot = memoryview(claims).cast("q")[setup.slot * 2 : setup.slot * 2 + 2]
         if setup.monitoring:
             self._measure(setup.slot, claims)
         begin = None if self._meter is None else self._meter.begin
         self._send(WorkerReady())
-        decode, read, claim = self._codec.decode, self._mailbox.recv, CLAIM.pack_into
+        decode, read = self._codec.decode, self._mailbox.recv
         debug = logger.isEnabledFor(logging.DEBUG)
         while True:
             letter = read(LARGEST_LETTER)
             if not letter:
                 return
             task: Any = decode(letter)
-            claim(claims, at, task.id)
+            slot[0] = task.id
+            if slot[1]:
+                # The manager kills this worker for the task before. It counts on this one not having begun.
+                while True:
+                    signal.pause()
             if begin is not None:
                 begin()
             if debug:
@@ -154,8 +163,8 @@ class Worker:
         from parsl.monitoring import outlet
         from parsl.monitoring.usage import BASELINE, UsageMeter
 
-        slots = len(claims) // (CLAIM.size + BASELINE.size)
-        at = slots * CLAIM.size + slot * BASELINE.size
+        slots = len(claims) // (CLAIMS.size + BASELINE.size)
+        at = slots * CLAIMS.size + slot * BASELINE.size
         self._meter = UsageMeter(os.environ.get("PARSL_WORKER_BLOCK_ID"), socket.gethostname(), claims, at)
         outlet.send = lambda body: self._send(Monitoring(body))
 
@@ -287,14 +296,16 @@ def _terminated(*_: object) -> None:
 
 
 def main() -> None:
-    """Run a worker on the sockets whose descriptors and the manager whose process id the command line gives."""
+    """Run a worker on the descriptors and for the manager, by its process id, that the command line gives."""
     mailbox, answers = (socket.socket(fileno=int(fd)) for fd in sys.argv[1:3])
-    for s in (mailbox, answers):
-        s.set_inheritable(False)
+    words = int(sys.argv[3])
+    for fd in (mailbox.fileno(), answers.fileno(), words):
+        os.set_inheritable(fd, False)
+    watchdog.install(words)
     cores = os.environ.get("PARSL_WORKER_CORES")
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(c) for c in cores.split(",")])
-    die_with_parent(int(sys.argv[3]))
+    die_with_parent(int(sys.argv[4]))
     keep_log()
     # What runs in the worker must not find the worker's own command line, nor take its module for the user's script.
     sys.argv = [""]
@@ -304,6 +315,16 @@ def main() -> None:
         Worker(mailbox, answers).run()
     except (BrokenPipeError, ConnectionResetError):
         logger.info("the manager is gone")
+    except (SystemExit, KeyboardInterrupt) as e:
+        watchdog.say(_last_words(e))
+        raise
+
+
+def _last_words(exception: BaseException) -> str:
+    """Say where a task has asked for the end of its worker."""
+    stack = [f for f in traceback.extract_tb(exception.__traceback__) if f.filename != __file__]
+    lines = [f'  File "{f.filename}", line {f.lineno} in {f.name}\n' for f in reversed(stack)]
+    return f"{exception!r:.200}{watchdog.STACK}\n{''.join(lines)}"
 
 
 if __name__ == "__main__":
