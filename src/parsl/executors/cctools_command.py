@@ -1,0 +1,72 @@
+"""The shell commands that an engine's worker runs: for one task, or for a process that makes many calls."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+TASK = "parsl.executors.cctools_task"
+SERVER = "parsl.executors.cctools_server"
+
+_CALL = f"{TASK} call answer"
+
+PACKAGE = "environment.tar.gz"
+"""Name of a packed environment in a task's folder."""
+
+RUNNER = "poncho_package_run"
+"""Name of the program that enters it, in the same place."""
+
+COPROCESS = "parsl"
+"""Name of the process that makes many calls, for the engine."""
+
+FUNCTION = "run"
+"""Name of its one function, for the engine."""
+
+
+# A task's command for bash. The first task on a worker starts a server beside itself; later ones find its address. A
+# task that finds none, or one that does not answer, runs by itself.
+_WARM = """p={python}; [ -x "$p" ] || p=python3; d={folder}
+if [ -r $d/address ]; then
+  read -r port token < $d/address
+  if {{ exec 3<>/dev/tcp/127.0.0.1/$port; }} 2>/dev/null; then
+    printf '%s %s %s\\n' "$token" $$ "$PWD" >&3
+    read -r status <&3 || status=137
+    [ $status = 0 ] || cat output 2>/dev/null
+    exit $status
+  fi
+elif [ -d /proc/$$ ] && mkdir -m 700 $d 2>/dev/null; then
+  "$p" -m {server} --warm $d $PPID </dev/null >$d/log 2>&1 &
+fi
+exec "$p" -m {task}"""
+
+
+def command_line(init_command: str = "", *, packed: bool = False, warm: str = "", module: str = _CALL) -> str:
+    """Return the command of a task: it reads the file `call` in the task's folder and writes `answer`.
+
+    Args:
+        init_command: shell command before it; it chooses which `python3` is found.
+        packed: whether the task is to run in the environment packed in the file `PACKAGE`.
+        warm: a word of this run alone, to have calls made by a server that stays on the worker. That is for tasks
+            which need nothing but the script's own Python: with one of the others it is left out.
+        module: what Python runs, with its arguments.
+
+    Returns:
+        A line for `/bin/sh`. Without init command and package, it takes the script's own interpreter where the worker
+        has it at the same path, and else the `python3` that is found.
+    """
+    before = f"{init_command.rstrip()}\n" if init_command.strip() else ""
+    if packed:
+        return f"{before}exec ./{RUNNER} -e {PACKAGE} python3 -m {module}"
+    if before:
+        return f"{before}exec python3 -m {module}"
+    python = shlex.quote(sys.executable)
+    alone = f'p={python}; [ -x "$p" ] || p=python3; exec "$p" -m {module}'
+    if not warm:
+        return alone
+    script = _WARM.format(python=python, folder=f"../parsl-{warm}", server=SERVER, task=module)
+    return f"[ -x /bin/bash ] && exec /bin/bash -c {shlex.quote(script)}; {alone}"
+
+
+def coprocess_command() -> str:
+    """Return the command with which a worker of Work Queue starts its coprocess; it takes no shell."""
+    return f"{shlex.quote(sys.executable)} -m {SERVER} --coprocess"
