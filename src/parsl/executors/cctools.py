@@ -169,12 +169,19 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
         try:
             self._start_manager(self.loop)
             self.initialize_scaling()
+            self._start_workers()
         except BaseException:
             self._stop_engine()
             raise
 
     def initialize_scaling(self) -> None:
         """Get ready to ask for blocks; the poller then asks for the first ones."""
+
+    def _start_workers(self) -> None:
+        """Start what starts workers, unless blocks do."""
+
+    def _stop_workers(self) -> None:
+        """End what `_start_workers` started."""
 
     def _start_manager(self, loop: Loop) -> None:
         config = ManagerConfig(
@@ -240,6 +247,7 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
         # It ends by the message, or at the latest by the end of the stream.
         self._wait_for_end()
         self._process = None
+        self._stop_workers()
         with self._blocks_lock:
             live = [b for b, block in self._blocks.items() if block.job_id and not block.status.terminal]
         self.cancel_blocks(live)

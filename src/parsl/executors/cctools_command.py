@@ -35,7 +35,10 @@ if [ -r $d/address ]; then
     exit $status
   fi
 elif [ -d /proc/$$ ] && mkdir -m 700 $d 2>/dev/null; then
-  "$p" -m {server} --warm $d $PPID </dev/null >$d/log 2>&1 &
+  # In a process group of its own, and not in the task's folder: the worker ends both with the task.
+  set -m
+  (cd $d && exec "$p" -m {server} --warm . $PPID </dev/null >log 2>&1) &
+  set +m
 fi
 exec "$p" -m {task}"""
 

@@ -8,16 +8,16 @@ import sys
 from collections.abc import Sequence
 
 from parsl.errors import ConfigurationError, OptionalModuleMissing
+from parsl.executors.cctools_command import RUNNER
 
-RUNNER = "poncho_package_run"
 
-
-def packed_environment(folder: str, extra: Sequence[str] = ()) -> tuple[str, str]:
-    """Pack the conda environment of this process.
+def packed_environment(folder: str, extra: Sequence[str] = (), prefix: str | None = None) -> tuple[str, str]:
+    """Pack a conda environment.
 
     Args:
         folder: where the package goes.
         extra: conda packages to put in beside; then a new environment is made of these, Python, and this package.
+        prefix: folder or name of the environment; None for that of this process.
 
     Returns:
         Paths of the package, and of the program that enters it on a worker.
@@ -38,7 +38,7 @@ def packed_environment(folder: str, extra: Sequence[str] = ()) -> tuple[str, str
         packages = {"channels": ["conda-forge"], "dependencies": [python, "parsl", *extra]}
         package_create.pack_env_from_dict({"conda": packages}, package)
     else:
-        prefix = os.environ.get("CONDA_PREFIX")
+        prefix = prefix or os.environ.get("CONDA_PREFIX")
         if prefix is None:
             msg = "Only a conda environment can be packed, and CONDA_PREFIX names none"
             raise ConfigurationError(msg)

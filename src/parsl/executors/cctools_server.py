@@ -346,7 +346,6 @@ def main() -> None:
     options = _options()
     server: Any
     if options.warm:
-        os.setsid()
         server = WarmServer(options.warm[0], int(options.warm[1]))
     elif options.coprocess:
         server = Coprocess()
