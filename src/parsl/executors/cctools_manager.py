@@ -15,6 +15,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from typing import Any, Protocol
 
 import msgspec
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 # After something has happened the engine is looked at again after the first of these, in seconds, then after twice as
 # long each time up to the second: messages may wait in its own buffers, and it has deadlines of its own to watch.
 FIRST_LOOK, LAST_LOOK = 0.001, 1.0
+
+# The first look comes no sooner than after so many times what a look costs, which grows with the tasks in the engine.
+PATIENCE = 20
 
 # How often an engine that tells a catalogue of itself is called when nothing happens.
 CATALOGUE_SECONDS = 30.0
@@ -116,6 +120,7 @@ class Manager:
         self._watched: set[int] = set()
         self._lowest_free = -1
         self._look_again = FIRST_LOOK
+        self._cost = 0.0
         self._timer: Timer | None = None
         self._posted = False
         self.stream = Stream(loop, connection, self._received, loop.stop)
@@ -171,6 +176,7 @@ class Manager:
         self._pass()
 
     def _pass(self) -> None:
+        began = time.perf_counter()
         ends: list[End] = []
         while len(ends) < ENDS_AT_ONCE:
             found = self._engine.collect()
@@ -184,6 +190,7 @@ class Manager:
                 ends.append(end)
         else:
             self._soon()
+        self._cost = time.perf_counter() - began
         if ends:
             self._look_again = FIRST_LOOK
             self.send(Ends(ends))
@@ -197,6 +204,7 @@ class Manager:
             self._timer.cancel()
             self._timer = None
         if self._numbers or self._look_again <= LAST_LOOK:
+            self._look_again = max(self._look_again, min(self._cost * PATIENCE, LAST_LOOK))
             self._timer = self._loop.call_later(min(self._look_again, LAST_LOOK), self._tick)
         elif self._project:
             self._timer = self._loop.call_later(CATALOGUE_SECONDS, self._tick)

@@ -63,7 +63,7 @@ class WorkQueueEngine:
     ) -> None:
         if full_debug:
             work_queue.cctools_debug_config("parsl")
-            work_queue.cctools_debug_flags_set("all")
+            work_queue.cctools_debug_flags_set("wq")
             work_queue.cctools_debug_config_file(os.path.join(folder, "debug.log"))
         self._queue = work_queue.WorkQueue(port, name=project_name)
         self._queue.specify_log(os.path.join(folder, "stats.log"))
