@@ -1,4 +1,4 @@
-"""A Python on an engine's worker that stays: it forks for each call, which saves the start of Python and its imports.
+"""A Python on an engine's worker that stays, with processes that make calls: it saves the start of Python for each.
 
 It is reached in one of three ways, by the command line that it is started with:
 
@@ -11,6 +11,7 @@ It is reached in one of three ways, by the command line that it is started with:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hmac
 import json
 import os
@@ -32,7 +33,9 @@ _LARGEST_REQUEST = 65536
 
 
 class Children:
-    """The calls that run, each in a process and session of its own.
+    """The processes that make calls, each in a session of its own.
+
+    One that has made a call waits for the next, so that what its calls import is imported once.
 
     Args:
         selector: what this process waits on.
@@ -40,7 +43,9 @@ class Children:
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
-        self._ended: dict[int, Callable[[int], object]] = {}
+        self._busy: dict[int, Callable[[int], object]] = {}
+        self._idle: list[int] = []
+        self._channels: dict[int, socket.socket] = {}
         wake_out, wake_in = os.pipe()
         os.set_blocking(wake_in, False)
         os.set_blocking(wake_out, False)
@@ -50,30 +55,50 @@ class Children:
         selector.register(wake_out, selectors.EVENT_READ, self.reap)
 
     def start(
-        self, folder: str, ended: Callable[[int], object], *, output: str, environment: Mapping[str, str] | None = None
+        self,
+        folder: str,
+        ended: Callable[[int], object],
+        *,
+        output: str = "output",
+        environment: Mapping[str, str] | None = None,
     ) -> int:
-        """Fork a process that makes the call in a task's folder.
+        """Have a process make the call in a task's folder.
 
         Args:
             folder: the task's folder.
-            ended: called with the wait status of the process.
-            output: file to which its standard output and error are appended, seen from the task's folder.
-            environment: its environment variables; None for those of this process.
+            ended: called with the exit code; with 128 and a signal's number when that ended the process.
+            output: file to which standard output and error are appended, seen from the task's folder.
+            environment: the environment variables; None for those of this process.
+
+        Returns:
+            The process id.
         """
+        pid = self._idle.pop() if self._idle else self._fork()
+        self._busy[pid] = ended
+        request = {"folder": folder, "output": output, "environment": dict(environment or os.environ)}
+        try:
+            self._channels[pid].sendall(json.dumps(request).encode() + b"\n")
+        except OSError:
+            # It has just died, which `reap` tells.
+            os.kill(os.getpid(), signal.SIGCHLD)
+        return pid
+
+    def _fork(self) -> int:
+        ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
-            status = 1
             try:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                ours.close()
                 self._close_all()
-                _make_call(folder, output, environment)
-                status = 0
-            except BaseException:  # noqa: BLE001 - told on its standard error; the engine sees the exit code
-                sys.excepthook(*sys.exc_info())
+                os.setsid()
+                _make_calls(theirs)
             finally:
-                os._exit(status)
-        self._ended[pid] = ended
+                os._exit(1)
+        theirs.close()
+        self._channels[pid] = ours
+        self._selector.register(ours, selectors.EVENT_READ, lambda: self._answered(pid))
         return pid
 
     def _close_all(self) -> None:
@@ -83,49 +108,81 @@ class Children:
         os.close(self._wake[1])
         self._selector.close()
 
+    def _answered(self, pid: int) -> None:
+        try:
+            code = self._channels[pid].recv(1)
+        except OSError:
+            code = b""
+        if not code:
+            self._selector.unregister(self._channels[pid])
+            return
+        self._idle.append(pid)
+        self._busy.pop(pid)(code[0])
+
     def reap(self) -> None:
         """Tell of the processes that have ended."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._wake[0], 4096)
-        except BlockingIOError:
-            pass
-        while self._ended:
+        while self._channels:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            ended = self._ended.pop(pid, None)
+            channel = self._channels.pop(pid, None)
+            if channel is None:
+                continue
+            if channel in self._selector.get_map():
+                self._selector.unregister(channel)
+            channel.close()
+            if pid in self._idle:
+                self._idle.remove(pid)
+            ended = self._busy.pop(pid, None)
             if ended is not None:
-                ended(status)
+                code = os.waitstatus_to_exitcode(status)
+                ended(128 - code if code < 0 else code)
 
     def kill(self, pid: int) -> None:
-        """Kill a call that runs, with all that it has started."""
-        if pid in self._ended:
-            try:
-                os.killpg(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                # It has no session of its own yet.
-                os.kill(pid, signal.SIGKILL)
+        """Kill a process that makes a call, with all that it has started."""
+        if pid in self._busy:
+            _kill_session(pid)
 
     def kill_all(self) -> None:
-        """Kill all calls that run."""
-        for pid in list(self._ended):
-            self.kill(pid)
+        """Kill all processes."""
+        for pid in self._channels:
+            _kill_session(pid)
 
 
-def _make_call(folder: str, output: str, environment: Mapping[str, str] | None) -> None:
-    os.setsid()
+def _kill_session(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        # It has no session of its own yet.
+        os.kill(pid, signal.SIGKILL)
+
+
+def _make_calls(channel: socket.socket) -> None:
+    with channel.makefile("rb") as requests:
+        for line in requests:
+            code = 0
+            try:
+                _make_call(**json.loads(line))
+            except BaseException:  # noqa: BLE001 - told on its standard error; the engine sees the exit code
+                sys.excepthook(*sys.exc_info())
+                code = 1
+            sys.stdout.flush()
+            sys.stderr.flush()
+            channel.sendall(bytes([code]))
+
+
+def _make_call(folder: str, output: str, environment: Mapping[str, str]) -> None:
     os.chdir(folder)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    written = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    os.dup2(written, 1)
-    os.dup2(written, 2)
-    if environment is not None:
-        os.environ.clear()
-        os.environ.update(environment)
+    for target, path, flags in ((0, os.devnull, os.O_RDONLY), (1, output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)):
+        opened = os.open(path, flags, 0o666)
+        os.dup2(opened, target)
+        os.close(opened)
+    os.dup2(1, 2)
+    os.environ.clear()
+    os.environ.update(environment)
     run("call", "answer")
-    sys.stdout.flush()
-    sys.stderr.flush()
 
 
 def _serve(selector: selectors.BaseSelector) -> None:
@@ -134,12 +191,6 @@ def _serve(selector: selectors.BaseSelector) -> None:
             # One that was ended by another's call is not there any more.
             if key.fd in selector.get_map():
                 key.data()
-
-
-def exit_code(status: int) -> int:
-    """Return a wait status as a shell tells it: 128 and the signal's number for one that was ended by a signal."""
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code
 
 
 # -- for ordinary tasks ----------------------------------------------------------------------------------------------
@@ -212,17 +263,14 @@ class WarmServer:
             return
         pid = self._children.start(
             folder,
-            lambda status: self._answer(connection, status),
-            output="output",
+            lambda code: self._answer(connection, code),
             environment=environment,
         )
         self._selector.modify(connection, selectors.EVENT_READ, lambda: self._children.kill(pid))
 
-    def _answer(self, connection: socket.socket, status: int) -> None:
-        try:
-            connection.send(f"{exit_code(status)}\n".encode())
-        except OSError:
-            pass  # the task's shell is gone
+    def _answer(self, connection: socket.socket, code: int) -> None:
+        with contextlib.suppress(OSError):  # the task's shell may be gone
+            connection.send(f"{code}\n".encode())
         self._drop(connection)
 
 
@@ -278,7 +326,8 @@ class Library:
             self._start(number, folder, output)
 
     def _start(self, number: str, folder: str, output: str) -> None:
-        self._children.start(folder, lambda status: self._tell(f"{number} {status}"), output=os.path.abspath(output))
+        # The worker reads a wait status.
+        self._children.start(folder, lambda code: self._tell(f"{number} {code << 8}"), output=os.path.abspath(output))
 
 
 # -- for Work Queue --------------------------------------------------------------------------------------------------
@@ -324,10 +373,9 @@ class Coprocess:
         if len(event) >= int(size):
             del incoming[: len(header) + 1 + int(size)]
             folder = os.path.join(self._folder, f"t.{task}")
-            self._children.start(folder, lambda status: self._answer(connection, status), output="output")
+            self._children.start(folder, lambda code: self._answer(connection, code))
 
-    def _answer(self, connection: socket.socket, status: int) -> None:
-        code = exit_code(status)
+    def _answer(self, connection: socket.socket, code: int) -> None:
         text = json.dumps({"Result": code, "StatusCode": 200 if code == 0 else 500})
         connection.sendall(f"{len(text)}\n{text}".encode())
 
