@@ -19,4 +19,4 @@ def environment_of(name: str, *variables: str) -> dict[str, str]:
 
 def first_entry(path: str) -> str:
     """Return the first folder of a search path."""
-    return path.split(os.pathsep)[0]
+    return path.split(os.pathsep, maxsplit=1)[0]

@@ -2,8 +2,8 @@
 
 It is reached in one of three ways, by the command line that it is started with:
 
-- `--warm FOLDER WORKER`: on a port of this host that it writes into FOLDER; the shell commands of ordinary tasks connect
-  there. It ends when the process WORKER does.
+- `--warm FOLDER WORKER`: on a port of this host that it writes into FOLDER; the shell commands of ordinary tasks
+  connect there. It ends when the process WORKER does.
 - `--coprocess`: as a coprocess of Work Queue.
 - with the options that TaskVine gives the process of a library: as such a library.
 """
@@ -284,9 +284,9 @@ def _environment_of(pid: int) -> dict[str, str]:
 
 
 class Library:
-    """A library of TaskVine, with one function: the call in the task's folder.
+    r"""A library of TaskVine, with one function: the call in the task's folder.
 
-    The worker writes `LENGTH\\nID FUNCTION FOLDER OUTPUT` for a call, and reads `LENGTH\\nID STATUS` for its end; a
+    The worker writes `LENGTH\nID FUNCTION FOLDER OUTPUT` for a call, and reads `LENGTH\nID STATUS` for its end; a
     SIGCHLD has it look.
 
     Args:
@@ -334,10 +334,10 @@ class Library:
 
 
 class Coprocess:
-    """A coprocess of Work Queue, with one function: the call in the task's folder.
+    r"""A coprocess of Work Queue, with one function: the call in the task's folder.
 
-    The worker connects to the port that it is told, writes `FUNCTION TASK LENGTH\\nEVENT` for a call and reads
-    `LENGTH\\nANSWER` for its end.
+    The worker connects to the port that it is told, writes `FUNCTION TASK LENGTH\nEVENT` for a call and reads
+    `LENGTH\nANSWER` for its end.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """The worker's side of a task: reads a packed call from a file, makes it, writes the answer to another.
 
-    python -m parsl.executors.cctools_task CALL ANSWER
+It is started as `python -m parsl.executors.cctools_task CALL ANSWER`.
 """
 
 from __future__ import annotations

@@ -190,5 +190,3 @@ def _detail(task: Any) -> str:
             words.append(f"{name} (limit {limit:g})")
     text = (task.std_output or "").strip()[-1000:]
     return "; ".join([*words, *([f"it said: {text}"] if text else [])])
-
-

@@ -186,7 +186,8 @@ class TaskVineExecutor(CctoolsExecutor, RepresentationMixin):
             msg = f"The worker {config.worker_executable!r} of executor {self.label} is not on the PATH"
             raise TaskVineFactoryFailure(msg)
         # A worker of this machine ends with its factory, however that ends.
-        extra = " ".join(filter(None, [config.worker_options, config.batch_type == "local" and "--parent-death"]))
+        local = "--parent-death" if config.batch_type == "local" else ""
+        extra = f"{config.worker_options or ''} {local}".strip()
         options: dict[str, Any] = {
             "batch-type": config.batch_type,
             "scratch-dir": scratch,

@@ -77,7 +77,7 @@ class WorkQueueExecutor(CctoolsExecutor, RepresentationMixin):
 
     Args:
         label: name of the executor.
-        provider: where blocks with workers come from; None for a LocalProvider. One of no blocks (`max_blocks=0`) leaves the
+        provider: where blocks with workers come from; None for a LocalProvider. One with `max_blocks=0` leaves the
             workers to others.
         working_dir: folder into which files are staged.
         project_name: name under which workers find the manager in the catalogue of cctools; None for none.
