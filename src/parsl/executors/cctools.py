@@ -242,12 +242,13 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
 
     def _stop_engine(self) -> None:
         self._closing = True
+        # While their manager is there: one that has lost it looks for it, and is slow to hear that it shall end.
+        self._stop_workers()
         if self._stream is not None and self.loop is not None:
             self.loop.call(self._disconnect)
         # It ends by the message, or at the latest by the end of the stream.
         self._wait_for_end()
         self._process = None
-        self._stop_workers()
         with self._blocks_lock:
             live = [b for b, block in self._blocks.items() if block.job_id and not block.status.terminal]
         self.cancel_blocks(live)

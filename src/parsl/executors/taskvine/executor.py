@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any, Literal
+
+import psutil
 
 from parsl.errors import ConfigurationError, OptionalModuleMissing
 from parsl.executors.cctools import STOP_SECONDS, CctoolsExecutor
@@ -221,7 +224,8 @@ class TaskVineExecutor(CctoolsExecutor, RepresentationMixin):
         factory, self._factory = self._factory, None
         if factory is None:
             return
-        # It ends its workers.
+        # Workers of this machine; the factory tells them to end, and does not wait for it.
+        processes = _descendants(factory.pid)
         factory.terminate()
         try:
             factory.wait(STOP_SECONDS)
@@ -229,6 +233,11 @@ class TaskVineExecutor(CctoolsExecutor, RepresentationMixin):
             logger.warning("The factory of executor %s did not end within %g s and is killed", self.label, STOP_SECONDS)
             factory.kill()
             factory.wait()
+        _, left = psutil.wait_procs(processes, STOP_SECONDS)
+        for process in left:
+            logger.warning("Worker %d of executor %s did not end and is killed", process.pid, self.label)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     @property
     def workers_per_node(self) -> int | float:
@@ -254,3 +263,10 @@ class TaskVineExecutor(CctoolsExecutor, RepresentationMixin):
         else:
             words.append(f"{address or self._manager_address()} {self._port}")
         return " ".join(words)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
