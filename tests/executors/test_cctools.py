@@ -121,9 +121,7 @@ def named(name: str) -> Any:
         ("refused", False, "ValueError: not this one"),
     ],
 )
-def test_what_the_engine_says_becomes_the_task_s_error(
-    started: FakeExecutor, name: str, lost: bool, text: str
-) -> None:
+def test_what_the_engine_says_becomes_the_task_s_error(started: FakeExecutor, name: str, lost: bool, text: str) -> None:
     future = started.submit(named(name), {})
     with pytest.raises(WorkQueueTaskFailure, match=text) as raised:
         future.result(timeout=PATIENCE)

@@ -47,23 +47,27 @@ def command_line(init_command: str = "", *, packed: bool = False, warm: str = ""
     """Return the command of a task: it reads the file `call` in the task's folder and writes `answer`.
 
     Args:
-        init_command: shell command before it; it chooses which `python3` is found.
+        init_command: shell command before it, such as one that enters an environment.
         packed: whether the task is to run in the environment packed in the file `PACKAGE`.
         warm: a word of this run alone, to have calls made by a server that stays on the worker. That is for tasks
             which need nothing but the script's own Python: with one of the others it is left out.
         module: what Python runs, with its arguments.
 
     Returns:
-        A line for `/bin/sh`. Without init command and package, it takes the script's own interpreter where the worker
-        has it at the same path, and else the `python3` that is found.
+        Text for `/bin/sh`. It takes the script's own interpreter where the worker has it at the same path and the init
+        command has not put another Python first, and else the `python3` that is found.
     """
-    before = f"{init_command.rstrip()}\n" if init_command.strip() else ""
-    if packed:
-        return f"{before}exec ./{RUNNER} -e {PACKAGE} python3 -m {module}"
-    if before:
-        return f"{before}exec python3 -m {module}"
     python = shlex.quote(sys.executable)
-    alone = f'p={python}; [ -x "$p" ] || p=python3; exec "$p" -m {module}'
+    choose = f'p={python}; [ -x "$p" ] || p=python3'
+    run = f'exec "$p" -m {module}'
+    before = init_command.strip()
+    if packed:
+        return f"{before}\nexec ./{RUNNER} -e {PACKAGE} python3 -m {module}".lstrip()
+    if before:
+        # An init command that has brought another Python forward is to have its way.
+        other = '[ "$(command -v python3)" = "$q" ] || p=python3'
+        return f"q=$(command -v python3)\n{before}\n{choose}; {other}; {run}"
+    alone = f"{choose}; {run}"
     if not warm:
         return alone
     script = _WARM.format(python=python, folder=f"../parsl-{warm}", server=SERVER, task=module)

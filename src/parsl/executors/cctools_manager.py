@@ -73,6 +73,38 @@ class Engine(Protocol):
         """End the manager and what was started for it."""
 
 
+def end_of(result: str, status: int, exceeded: Any, said: str | None) -> End:
+    """Make the end of a task, with what is known of a failure.
+
+    Args:
+        result: the engine's word for it, in lower case.
+        status: exit code of the task's command.
+        exceeded: the engine's record of the limits that were exceeded, or None.
+        said: standard output and error of the command.
+    """
+    if result == "success" and status == 0:
+        return End(0, result, status)
+    limits = {name: getattr(exceeded, name, None) for name in ("cores", "memory", "disk", "gpus", "wall_time")}
+    words = [f"{name} (limit {limit:g})" for name, limit in limits.items() if limit is not None and limit > -1]
+    if words and result == "max retries":
+        # It was tried again with all that its worker has, and in vain.
+        result = "resource exhaustion"
+    text = (said or "").strip()[-1000:]
+    return End(0, result, status, "; ".join([*words, *([f"it said: {text}"] if text else [])]))
+
+
+def port_for(wanted: int) -> int:
+    """Return the port for a manager: the one wanted, or for 0 one that is free.
+
+    Left to themselves all managers take the first that is free from 1024 on, where the workers of one that has ended
+    still look for it. A range in the environment, as the library knows it, is left to the library.
+    """
+    if wanted or "TCP_LOW_PORT" in os.environ:
+        return wanted
+    with socket.create_server(("", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 class NeverWaits:
     """Makes the `wait` of a cctools library return as soon as it has nothing more to do.
 

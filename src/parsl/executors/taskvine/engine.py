@@ -11,7 +11,7 @@ from typing import Any
 from ndcctools import taskvine
 
 from parsl.executors.cctools_command import COPROCESS, FUNCTION, PACKAGE, RUNNER, SERVER, command_line
-from parsl.executors.cctools_manager import NeverWaits
+from parsl.executors.cctools_manager import NeverWaits, end_of, port_for
 from parsl.executors.cctools_messages import End, Task, Transfer
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class TaskVineEngine:
         tune: Mapping[str, float] | None = None,
         log_folder: str | None = None,
     ) -> None:
-        self._manager = taskvine.Manager(port=port, name=project_name, run_info_path=log_folder or folder)
+        self._manager = taskvine.Manager(port=port_for(port), name=project_name, run_info_path=log_folder or folder)
         if password_file is not None:
             self._manager.set_password_file(password_file)
         (self._manager.enable_peer_transfers if peer_transfers else self._manager.disable_peer_transfers)()
@@ -154,8 +154,7 @@ class TaskVineEngine:
         if t is None:
             return None
         number = int(t.id)
-        result = "" if t.result is None else str(t.result)
-        end = End(0, result, int(t.exit_code), "" if t.successful() else _detail(t))
+        end = end_of(str(t.result or ""), int(t.exit_code), t.limits_exceeded, t.std_output)
         # Else the manager keeps what it knows of them to its end.
         for file in self._files.pop(number, ()):
             self._manager.undeclare_file(file)
@@ -178,15 +177,3 @@ def _library_path() -> str:
     names = ("ndcctools.taskvine._cvine", "_cvine")
     found = next((sys.modules[n] for n in names if n in sys.modules), None)
     return str(getattr(found, "__file__", ""))
-
-
-def _detail(task: Any) -> str:
-    """Say more of a failure: which resource was exceeded, and the last words of the command."""
-    words = []
-    exceeded = task.limits_exceeded
-    for name in ("cores", "memory", "disk", "gpus", "wall_time"):
-        limit = getattr(exceeded, name, -1) if exceeded is not None else -1
-        if limit is not None and limit > -1:
-            words.append(f"{name} (limit {limit:g})")
-    text = (task.std_output or "").strip()[-1000:]
-    return "; ".join([*words, *([f"it said: {text}"] if text else [])])

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parsl.executors.cctools_command import COPROCESS, FUNCTION, PACKAGE, RUNNER, command_line
-from parsl.executors.cctools_manager import NeverWaits
+from parsl.executors.cctools_manager import NeverWaits, end_of, port_for
 from parsl.executors.cctools_messages import End, Task
 from parsl.executors.cctools_task import as_text
 
@@ -65,7 +65,7 @@ class WorkQueueEngine:
             work_queue.cctools_debug_config("parsl")
             work_queue.cctools_debug_flags_set("wq")
             work_queue.cctools_debug_config_file(os.path.join(folder, "debug.log"))
-        self._queue = work_queue.WorkQueue(port, name=project_name)
+        self._queue = work_queue.WorkQueue(port_for(port), name=project_name)
         self._queue.specify_log(os.path.join(folder, "stats.log"))
         self._queue.specify_transactions_log(os.path.join(folder, "transactions.log"))
         if password_file is not None:
@@ -133,8 +133,8 @@ class WorkQueueEngine:
         if t is None:
             return None
         result = work_queue.work_queue_result_str(t.result) or ""
-        detail = "" if t.result == work_queue.WORK_QUEUE_RESULT_SUCCESS and not t.return_status else _detail(t)
-        return int(t.id), End(0, _RESULTS.get(result, result.lower().replace("_", " ")), int(t.return_status), detail)
+        result = _RESULTS.get(result, result.lower().replace("_", " "))
+        return int(t.id), end_of(result, int(t.return_status), t.limits_exceeded, t.output)
 
     def cancel(self, engine_id: int) -> bool:
         """Drop a task that has not started."""
@@ -173,15 +173,3 @@ def _specify(task: Any, local: str, remote: str, *, kind: str, cache: bool) -> N
         task.specify_input_file(local, remote, cache=cache)
     else:
         task.specify_output_file(local, remote, cache=cache)
-
-
-def _detail(task: Any) -> str:
-    """Say more of a failure: which resource was exceeded, and the last words of the command."""
-    words = []
-    exceeded = task.limits_exceeded
-    for name in ("cores", "memory", "disk", "gpus", "wall_time"):
-        limit = getattr(exceeded, name, -1) if exceeded is not None else -1
-        if limit is not None and limit > -1:
-            words.append(f"{name} (limit {limit:g})")
-    text = (task.output or "").strip()[-1000:]
-    return "; ".join([*words, *([f"it said: {text}"] if text else [])])
