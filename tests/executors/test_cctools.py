@@ -187,7 +187,7 @@ def test_a_missing_library_is_named(tmp_path: Path) -> None:
     executor = FakeExecutor()
     executor.modules = ("no_such_library.at_all", "no_such_library")
     executor.run_dir = str(tmp_path)
-    with pytest.raises(OptionalModuleMissing, match="no_such_library.*conda install"):
+    with pytest.raises(OptionalModuleMissing, match=r"no_such_library.*conda install"):
         executor.start()
 
 
