@@ -64,7 +64,7 @@ def test_a_factory_elsewhere_finds_the_manager_by_its_name(tmp_path: Path, progr
 
 def test_a_worker_that_is_not_there_is_told(tmp_path: Path, programs: Path) -> None:
     config = TaskVineFactoryConfig(worker_executable="other_worker")
-    with pytest.raises(TaskVineFactoryFailure, match="'other_worker' .* is not on the PATH"):
+    with pytest.raises(TaskVineFactoryFailure, match=r"'other_worker' .* is not on the PATH"):
         made(tmp_path, factory_config=config)._factory_command()
 
 
