@@ -18,8 +18,8 @@ import pytest
 
 from parsl.dataflow.taskrecord import Error
 from parsl.executors.cctools_command import command_line
-from parsl.executors.cctools_task import as_text, run, wrap_call
-from parsl.executors.remote_call import pack_call, unpack_outcome
+from parsl.executors.cctools_task import as_text, outcome_in, run, wrap_call
+from parsl.executors.remote_call import pack_call
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 30.0
@@ -69,7 +69,7 @@ def sandboxes(tmp_path: Path) -> Sandboxes:
 
 
 def outcome(folder: Path) -> Any:
-    return unpack_outcome((folder / "answer").read_bytes(), 1)
+    return outcome_in((folder / "answer").read_bytes(), 1)
 
 
 def test_a_call_as_text_is_the_same_call(sandboxes: Sandboxes) -> None:

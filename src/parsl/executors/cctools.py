@@ -38,11 +38,11 @@ from parsl.executors.cctools_messages import (
     Stop,
     Task,
 )
-from parsl.executors.cctools_task import wrap_call
-from parsl.executors.engine import EngineExecutor
+from parsl.executors.cctools_task import outcome_in, wrap_call
+from parsl.executors.engine import EngineExecutor, script_path
 from parsl.executors.errors import BadStateException, ExecutorShutDownError, InvalidResourceSpecification
 from parsl.executors.high_throughput.streams import LENGTH, Stream
-from parsl.executors.remote_call import pack_call, unpack_outcome
+from parsl.executors.remote_call import pack_call
 from parsl.executors.status_handling import BlockProviderExecutor
 from parsl.loop import Loop
 
@@ -111,7 +111,7 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
         self._port = 0
         self._closing = False
         # Where workers that see this machine's files may find modules.
-        self._path: list[str] = []
+        self._path: tuple[str, ...] = ()
 
     # -- what a subclass says ------------------------------------------------------------------------------------
 
@@ -154,9 +154,9 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
             reason = f"{type(self).__name__} needs the library of cctools: conda install -c conda-forge ndcctools"
             raise OptionalModuleMissing([self.modules[-1]], reason)
         self._bad_state = None
-        self._blocks.clear()
+        self._begin_blocks()
         self._closing = False
-        self._path = [os.path.abspath(p) for p in sys.path if isinstance(p, str)]
+        self._path = script_path()
         if self.loop is None:
             self.loop = self._own_loop = Loop(f"{self.label}-loop")
             self._own_loop.start()
@@ -249,9 +249,7 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
         # It ends by the message, or at the latest by the end of the stream.
         self._wait_for_end()
         self._process = None
-        with self._blocks_lock:
-            live = [b for b, block in self._blocks.items() if block.job_id and not block.status.terminal]
-        self.cancel_blocks(live)
+        self.cancel_all_blocks()
         shutil.rmtree(self._function_dir, ignore_errors=True)
         if self._own_loop is not None:
             self._own_loop.stop()
@@ -363,7 +361,7 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
         answer = _take(path)
         if call is None:
             return  # one that was given up before
-        outcome = unpack_outcome(answer, call.id) if answer is not None else None
+        outcome = outcome_in(answer, call.id) if answer is not None else None
         if outcome is None or (isinstance(outcome, Value) and end.result != "success"):
             # An answer that is there says more, unless it says that all went well when the engine says that it did not.
             outcome = Error(self._failure_of(end))

@@ -9,10 +9,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from parsl.executors.remote_call import run_packed
+from parsl.dataflow.taskrecord import Outcome
+from parsl.executors.remote_call import CallFailed, failure_of, run_packed, value_of
 from parsl.serialize.facade import pack_buffers, unpack_buffers
 
 _TEXT = b"base64:"
+_VALUE, _EXCEPTION = b"v", b"e"
 
 
 def wrap_call(packed: bytes, path: Sequence[str]) -> bytes:
@@ -34,7 +36,22 @@ def answer_to(call: bytes) -> bytes:
 
         call = base64.b64decode(call[len(_TEXT) :])
     path, packed = unpack_buffers(call)
-    return run_packed(packed, path.decode().split("\0"))
+    try:
+        return _VALUE + run_packed(packed, path.decode().split("\0"))
+    except CallFailed as e:
+        return _EXCEPTION + e.packed
+
+
+def outcome_in(answer: bytes, task_id: int) -> Outcome:
+    """Unpack an answer of `answer_to`; what cannot be unpacked is the error of this one task.
+
+    Args:
+        answer: the bytes.
+        task_id: number of the task, for the note that an exception gets on where it was raised.
+    """
+    if answer[:1] == _VALUE:
+        return value_of(answer[1:])
+    return failure_of(CallFailed(answer[1:]), task_id)
 
 
 def run(call_path: str, answer_path: str) -> None:
