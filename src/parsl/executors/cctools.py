@@ -109,7 +109,7 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
         self._errors_path = ""
         self._answers: dict[int, Callable[[bool], object]] = {}
         self._port = 0
-        self._closing = False
+        self._ending = False
         # Where workers that see this machine's files may find modules.
         self._path: tuple[str, ...] = ()
 
@@ -155,7 +155,7 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
             raise OptionalModuleMissing([self.modules[-1]], reason)
         self._bad_state = None
         self._begin_blocks()
-        self._closing = False
+        self._ending = False
         self._path = script_path()
         if self.loop is None:
             self.loop = self._own_loop = Loop(f"{self.label}-loop")
@@ -219,7 +219,7 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
         self._stream = Stream(self.loop, connection, self._received, self._manager_ended)
 
     def _manager_ended(self) -> None:
-        if self._closing:
+        if self._ending:
             return
         code = self._wait_for_end()
         msg = f"The manager of executor {self.label} has ended with exit code {code}. It said:\n{self._last_words()}"
@@ -241,7 +241,7 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
             return process.wait()
 
     def _stop_engine(self) -> None:
-        self._closing = True
+        self._ending = True
         # While their manager is there: one that has lost it looks for it, and is slow to hear that it shall end.
         self._stop_workers()
         if self._stream is not None and self.loop is not None:
