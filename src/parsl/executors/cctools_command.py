@@ -75,5 +75,5 @@ def command_line(init_command: str = "", *, packed: bool = False, warm: str = ""
 
 
 def coprocess_command() -> str:
-    """Return the command with which a worker of Work Queue starts its coprocess; it takes no shell."""
+    """Return the command that is a worker's coprocess in Work Queue."""
     return f"{shlex.quote(sys.executable)} -m {SERVER} --coprocess"

@@ -1,4 +1,4 @@
-"""The contract of executors on TaskVineExecutor, with the real library and real workers.
+"""The contract of executors on TaskVineExecutor, with the real library and real workers; and Work Queue's coprocess.
 
 Run by `test_service.py` under the Python for which the library is built.
 """
@@ -12,8 +12,9 @@ import pytest
 
 from parsl.executors.errors import EngineWorkerLost
 from parsl.executors.taskvine import TaskVineExecutor, TaskVineFactoryConfig, TaskVineManagerConfig
+from parsl.executors.workqueue import WorkQueueExecutor
 from parsl.providers import LocalProvider
-from tests.executors.contract import ExecutorContract
+from tests.executors.contract import PATIENCE, ExecutorContract, add, fail
 
 pytestmark = pytest.mark.services
 
@@ -57,3 +58,18 @@ class TestProvider(TestFactory):
             manager_config=TaskVineManagerConfig(port=0, shared_fs=True),
             factory_config=factory(tmp_path / "worker"),
         )
+
+
+class TestCoprocess:
+    """Work Queue of the same release, which has coprocesses; the one that other tests use has none."""
+
+    def test_calls_are_made_by_a_process_that_stays_on_the_worker(self, tmp_path: Path) -> None:
+        options = f"--cores 2 --memory 1000 --disk 1000 --workdir {tmp_path}"
+        with WorkQueueExecutor(coprocess=True, worker_options=options) as executor:
+            executor.run_dir = str(tmp_path / "runs")
+            executor.start()
+            executor.scale_out_facade(1)
+            assert executor.submit(add, {}, 1, 2).result(timeout=PATIENCE) == 3
+            assert executor.submit(add, {}, 3, 4).result(timeout=PATIENCE) == 7
+            error = executor.submit(fail, {}, 5).exception(timeout=PATIENCE)
+            assert type(error).__name__ == "RememberedError"

@@ -36,7 +36,7 @@ def python() -> tuple[str, dict[str, str]]:
     return found, environment
 
 
-@pytest.mark.parametrize("kind", ["TestFactory", "TestServerless", "TestProvider"])
+@pytest.mark.parametrize("kind", ["TestFactory", "TestServerless", "TestProvider", "TestCoprocess"])
 def test_contract_on_the_real_engine(python: tuple[str, dict[str, str]], kind: str, tmp_path: Path) -> None:
     interpreter, environment = python
     command = [interpreter, "-m", "pytest", "-q", "-m", "services", "-p", "no:cacheprovider"]

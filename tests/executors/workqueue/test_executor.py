@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,15 @@ def test_the_command_of_a_block(options: dict[str, Any], command: str) -> None:
     assert executor._get_launch_command("3") == f"PARSL_WORKER_BLOCK_ID=3 {command}"
 
 
-def test_a_coprocess_is_started_by_its_worker() -> None:
-    executor = WorkQueueExecutor(coprocess=True)
-    assert "parsl.executors.cctools_server --coprocess" in executor._get_launch_command("0")
+def test_a_coprocess_is_a_program_that_workers_start(tmp_path: Path) -> None:
+    executor = WorkQueueExecutor(label="wq", coprocess=True)
+    executor.run_dir = str(tmp_path)
+    (tmp_path / "wq").mkdir()
+    executor.initialize_scaling()
+    program = tmp_path / "wq" / "coprocess"
+    assert f"--coprocess {program}" in executor._get_launch_command("0")
+    assert program.read_text().endswith("-m parsl.executors.cctools_server --coprocess\n")
+    assert os.access(program, os.X_OK)
 
 
 def test_losses_and_failures_are_told_apart() -> None:

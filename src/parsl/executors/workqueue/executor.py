@@ -229,12 +229,22 @@ class WorkQueueExecutor(CctoolsExecutor, RepresentationMixin):
         """How many one-core tasks the worker of a block runs at once, as far as the configuration says."""
         return self.scaling_cores_per_worker
 
+    @property
+    def _coprocess_path(self) -> str:
+        return os.path.join(self.logdir, "coprocess")
+
+    def initialize_scaling(self) -> None:
+        """Write the program that workers start as their coprocess; they take no command with arguments."""
+        if self.coprocess:
+            with open(os.open(self._coprocess_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o755), "w") as file:
+                file.write(f"#!/bin/sh\nexec {coprocess_command()}\n")
+
     def _get_launch_command(self, block_id: str) -> str:
         words = [f"PARSL_WORKER_BLOCK_ID={shlex.quote(block_id)}", self.worker_executable]
         if self.worker_options:
             words.append(self.worker_options)
         if self.coprocess:
-            words.append(f"--coprocess {shlex.quote(coprocess_command())}")
+            words.append(f"--coprocess {shlex.quote(self._coprocess_path)}")
         if self.project_password_file is not None:
             words.append(f"--password {shlex.quote(os.path.abspath(self.project_password_file))}")
         if self.project_name is not None and self.address is None:
