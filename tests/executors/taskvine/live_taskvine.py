@@ -50,6 +50,9 @@ class TestServerless(TestFactory):
 
 
 class TestProvider(TestFactory):
+    # What many tasks meet is the same as above.
+    TASKS = 100
+
     @pytest.fixture
     def executor(self, tmp_path: Path) -> TaskVineExecutor:
         return TaskVineExecutor(

@@ -174,7 +174,10 @@ class TaskVineExecutor(CctoolsExecutor, RepresentationMixin):
         errors_path = os.path.join(self.logdir, "factory.stderr")
         with open(errors_path, "wb") as errors:
             try:
-                self._factory = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+                # In a session of its own, by which the workers that it starts on this machine are known.
+                self._factory = subprocess.Popen(
+                    words, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True
+                )
             except OSError as e:
                 msg = f"The factory of executor {self.label} could not be started as {words}: {e}"
                 raise TaskVineFactoryFailure(msg) from e
@@ -224,8 +227,6 @@ class TaskVineExecutor(CctoolsExecutor, RepresentationMixin):
         factory, self._factory = self._factory, None
         if factory is None:
             return
-        # Workers of this machine; the factory tells them to end, and does not wait for it.
-        processes = _descendants(factory.pid)
         factory.terminate()
         try:
             factory.wait(STOP_SECONDS)
@@ -233,7 +234,12 @@ class TaskVineExecutor(CctoolsExecutor, RepresentationMixin):
             logger.warning("The factory of executor %s did not end within %g s and is killed", self.label, STOP_SECONDS)
             factory.kill()
             factory.wait()
-        _, left = psutil.wait_procs(processes, STOP_SECONDS)
+        # It has told its workers to end, and not waited for it; one that had just begun may not have been told.
+        workers = _members(factory.pid)
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.terminate()
+        _, left = psutil.wait_procs(workers, STOP_SECONDS)
         for process in left:
             logger.warning("Worker %d of executor %s did not end and is killed", process.pid, self.label)
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -265,8 +271,11 @@ class TaskVineExecutor(CctoolsExecutor, RepresentationMixin):
         return " ".join(words)
 
 
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+def _members(session: int) -> list[psutil.Process]:
+    """Return the processes of a session."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):
+            if os.getsid(process.pid) == session:
+                found.append(process)
+    return found
