@@ -73,6 +73,7 @@ def test_a_factory_that_is_not_there_is_told(tmp_path: Path, programs: Path) -> 
     os.makedirs(executor.logdir)
     with pytest.raises(TaskVineFactoryFailure, match="could not be started"):
         executor._start_factory()
+    executor._stop_workers()
 
 
 def test_the_command_of_a_block(tmp_path: Path) -> None:

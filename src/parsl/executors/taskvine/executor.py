@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
@@ -103,6 +104,7 @@ class TaskVineExecutor(CctoolsExecutor, RepresentationMixin):
         self.storage_access = storage_access
         self.remote_monitoring_radio = remote_monitoring_radio
         self._factory: subprocess.Popen[bytes] | None = None
+        self._workspaces = ""
 
     # -- what the base asks for ----------------------------------------------------------------------------------
 
@@ -172,11 +174,19 @@ class TaskVineExecutor(CctoolsExecutor, RepresentationMixin):
     def _start_factory(self) -> None:
         words = self._factory_command()
         errors_path = os.path.join(self.logdir, "factory.stderr")
+        if self.factory_config.batch_type == "local":
+            self._workspaces = tempfile.mkdtemp(prefix="parsl-vine-")
         with open(errors_path, "wb") as errors:
             try:
-                # In a session of its own, by which the workers that it starts on this machine are known.
+                # In a session of its own, by which the workers that it starts on this machine are known. Their folders
+                # are in one of ours, which goes at the end, also when one had to be killed.
                 self._factory = subprocess.Popen(
-                    words, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=errors,
+                    stderr=errors,
+                    start_new_session=True,
+                    env={**os.environ, "TMPDIR": self._workspaces} if self._workspaces else None,
                 )
             except OSError as e:
                 msg = f"The factory of executor {self.label} could not be started as {words}: {e}"
@@ -225,8 +235,13 @@ class TaskVineExecutor(CctoolsExecutor, RepresentationMixin):
 
     def _stop_workers(self) -> None:
         factory, self._factory = self._factory, None
-        if factory is None:
-            return
+        if factory is not None:
+            self._end(factory)
+        if self._workspaces:
+            shutil.rmtree(self._workspaces, ignore_errors=True)
+            self._workspaces = ""
+
+    def _end(self, factory: subprocess.Popen[bytes]) -> None:
         factory.terminate()
         try:
             factory.wait(STOP_SECONDS)
@@ -244,6 +259,7 @@ class TaskVineExecutor(CctoolsExecutor, RepresentationMixin):
             logger.warning("Worker %d of executor %s did not end and is killed", process.pid, self.label)
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        psutil.wait_procs(left, STOP_SECONDS)
 
     @property
     def workers_per_node(self) -> int | float:
