@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from parsl.executors.high_throughput.mpi_executor import MPIExecutor
     from parsl.executors.radical.executor import RadicalPilotExecutor
     from parsl.executors.ray import RayExecutor
+    from parsl.executors.taskvine.executor import TaskVineExecutor
+    from parsl.executors.taskvine.factory_config import TaskVineFactoryConfig
+    from parsl.executors.taskvine.manager_config import TaskVineManagerConfig
     from parsl.executors.threads import ThreadPoolExecutor
+    from parsl.executors.workqueue.executor import WorkQueueExecutor
 
 _HOMES = {
     "DaskExecutor": "parsl.executors.dask",
@@ -24,7 +28,11 @@ _HOMES = {
     "MPIExecutor": "parsl.executors.high_throughput.mpi_executor",
     "RadicalPilotExecutor": "parsl.executors.radical.executor",
     "RayExecutor": "parsl.executors.ray",
+    "TaskVineExecutor": "parsl.executors.taskvine.executor",
+    "TaskVineFactoryConfig": "parsl.executors.taskvine.factory_config",
+    "TaskVineManagerConfig": "parsl.executors.taskvine.manager_config",
     "ThreadPoolExecutor": "parsl.executors.threads",
+    "WorkQueueExecutor": "parsl.executors.workqueue.executor",
 }
 
 __all__ = [
@@ -36,7 +44,11 @@ __all__ = [
     "MPIExecutor",
     "RadicalPilotExecutor",
     "RayExecutor",
+    "TaskVineExecutor",
+    "TaskVineFactoryConfig",
+    "TaskVineManagerConfig",
     "ThreadPoolExecutor",
+    "WorkQueueExecutor",
 ]
 
 
