@@ -61,7 +61,7 @@ class EngineExecutor(ParslExecutor):
         """Hand a packed call to the engine; return the engine's handle of it. Must not block."""
 
     def _pack(self, call: Call) -> tuple[Any, Sequence[Reference]]:
-        """Pack a call for `_send`, with the references among its arguments.
+        """Pack a call for `_send`, with the references among its arguments; workers run `remote_call.run_packed`.
 
         Raises:
             SerializationError: naming the argument that cannot be packed.
@@ -71,10 +71,6 @@ class EngineExecutor(ParslExecutor):
     @abstractmethod
     def _revoke(self, number: int, handle: Any, answer: Callable[[bool], object]) -> None:
         """Have the engine drop a call that has not started; tell `answer` whether it did. Must not block."""
-
-    def _pack(self, call: Call) -> tuple[bytes, Sequence[Reference]]:
-        """Pack a call for the engine's workers, which here run `remote_call.run_packed`."""
-        return pack_call(call.func, call.args, call.kwargs)
 
     def _check_resources(self, resources: dict[str, Any]) -> None:
         """Raise InvalidResourceSpecification for a specification that the engine does not understand."""
