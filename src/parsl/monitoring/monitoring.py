@@ -17,6 +17,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from parsl.errors import OptionalModuleMissing
+from parsl.monitoring.dashboard import DashboardProcess
 from parsl.monitoring.database import LOCKED_START_SECONDS, DatabaseProcess
 from parsl.monitoring.db_manager import ABOUT, journal_folder
 from parsl.monitoring.errors import MonitoringHubStartError, RadioRequiredError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_PORTS = (55050, 56000)
+LAST_PORT = 65535
 
 _PASSWORD = re.compile(r"(://[^:/@]*:)[^/]*@")
 
@@ -64,6 +66,11 @@ class MonitoringHub(RepresentationMixin):
         resource_monitoring_enabled: record what each try uses: CPU, memory, I/O of its process tree.
         resource_monitoring_interval: seconds between two samples of a task that runs; there is one at its end in any
             case. 0 for only that.
+        dashboard: serve the live page of the database while the run lasts, for browsers on this machine: at port 8080,
+            or any free one if that is taken; or at the port that is given. The log tells the address.
+
+    Attributes:
+        dashboard_url: where the live page is while the run lasts; otherwise None.
 
     Raises:
         TypeError: when an argument is of a wrong type.
@@ -82,6 +89,7 @@ class MonitoringHub(RepresentationMixin):
         monitoring_debug: bool = False,
         resource_monitoring_enabled: bool = True,
         resource_monitoring_interval: float | int = 30,
+        dashboard: bool | int = False,
     ) -> None:
         self.hub_address = hub_address
         self.hub_port = hub_port
@@ -92,6 +100,11 @@ class MonitoringHub(RepresentationMixin):
         self.monitoring_debug = monitoring_debug
         self.resource_monitoring_enabled = resource_monitoring_enabled
         self.resource_monitoring_interval = resource_monitoring_interval
+        self.dashboard = dashboard
+        if not isinstance(dashboard, bool) and not 0 <= dashboard <= LAST_PORT:
+            raise ValueError(
+                f"MonitoringHub: parameter 'dashboard' must be True, False or a port up to {LAST_PORT}, but got {dashboard}"
+            )
         if not resource_monitoring_interval >= 0:  # so that nan is refused as well
             msg = (
                 "MonitoringHub: parameter 'resource_monitoring_interval' must be at least 0, but got "
@@ -114,6 +127,12 @@ class MonitoringHub(RepresentationMixin):
         self._receivers: list[MonitoringRadioReceiver] = []
         self.resource_msgs: MessageSink | None = None
         self._run_dir = ""
+        self._dashboard: DashboardProcess | None = None
+
+    @property
+    def dashboard_url(self) -> str | None:
+        """Where the live page is; None where there is none."""
+        return None if self._dashboard is None else self._dashboard.url
 
     @property
     def in_use(self) -> bool:
@@ -159,14 +178,28 @@ class MonitoringHub(RepresentationMixin):
         }
         self._database = DatabaseProcess(config, os.path.join(self._run_dir, "database_manager.stderr"), self.loop)
         try:
+            self._start_dashboard(url, self.loop)
             self._database.start()
         except BaseException:
+            self._close_dashboard()
             self._stop_own_loop()
             raise
         self._journal = JournalWriter(folder, self._database.wake)
         self.resource_msgs = MessageSink(self._journal.put, self.loop)
         self._journal.put(Batch([(BEGAN, self._facts())]))
         logger.info("Monitoring in %s", _PASSWORD.sub(r"\1***@", url))
+
+    def _start_dashboard(self, url: str, loop: Loop) -> None:
+        if self.dashboard is False:
+            return
+        errors_path = os.path.join(self._run_dir, "dashboard.stderr")
+        self._dashboard = DashboardProcess(url, self.dashboard, errors_path, loop)
+        self._dashboard.start()
+
+    def _close_dashboard(self) -> None:
+        dashboard, self._dashboard = self._dashboard, None
+        if dashboard is not None:
+            dashboard.close()
 
     def _facts(self) -> dict[str, Any]:
         now = time.time()
@@ -245,6 +278,7 @@ class MonitoringHub(RepresentationMixin):
                 self._run_dir,
             )
         self.resource_msgs = None
+        self._close_dashboard()
         self._stop_own_loop()
 
     def _stop_own_loop(self) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from parsl.monitoring import migrations, schema
 from parsl.monitoring.rows import Rows
@@ -179,7 +181,7 @@ def open_engine(url: str, read_only: bool = False) -> Engine:
 
     Args:
         url: SQLAlchemy's URL.
-        read_only: whether nothing will be written: no file is made then.
+        read_only: whether nothing can be written: no database is made then.
 
     Raises:
         OptionalModuleMissing: when SQLAlchemy or the database's driver is not installed.
@@ -196,13 +198,14 @@ def open_engine(url: str, read_only: bool = False) -> Engine:
     if kind not in {"sqlite", "postgresql"}:
         raise ValueError(f"the monitoring database can be in SQLite or PostgreSQL, not in {kind!r}")
     if kind == "postgresql":
-        return _postgresql(parsed)
+        return _postgresql(parsed, read_only)
     path = parsed.database or ""
     if read_only and not os.path.exists(path):
         raise FileNotFoundError(f"there is no monitoring database at {os.path.abspath(path)}")
     if not read_only and os.path.dirname(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
-    engine = sa.create_engine(parsed, connect_args={"timeout": LOCK_SECONDS})
+    options: dict[str, Any] = {"creator": lambda: _read_sqlite(path)} if read_only else {}
+    engine = sa.create_engine(parsed, connect_args={"timeout": LOCK_SECONDS}, **options)
 
     @sa.event.listens_for(engine, "connect")  # type: ignore[untyped-decorator]  # no type information where it is checked
     def connected(connection: Any, _record: Any) -> None:
@@ -219,7 +222,25 @@ def open_engine(url: str, read_only: bool = False) -> Engine:
     return engine  # type: ignore[no-any-return]  # no type information where it is checked
 
 
-def _postgresql(url: Any) -> Engine:
+def _read_sqlite(path: str) -> sqlite3.Connection:
+    """Open a file that cannot be written by this connection."""
+    name = f"file:{quote(os.path.abspath(path))}?mode=ro"
+    # Connections go from thread to thread, one at a time.
+    connection = sqlite3.connect(name, uri=True, timeout=LOCK_SECONDS, check_same_thread=False)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    except sqlite3.OperationalError:
+        # Readers share a file beside the database, and make it if need be. In a folder that cannot be written, as in
+        # an archive, there is no writer either unless there is its log.
+        if os.access(os.path.dirname(os.path.abspath(path)), os.W_OK) or os.path.exists(f"{path}-wal"):
+            connection.close()
+            raise
+        connection.close()
+        connection = sqlite3.connect(f"{name}&immutable=1", uri=True, timeout=LOCK_SECONDS, check_same_thread=False)
+    return connection
+
+
+def _postgresql(url: Any, read_only: bool) -> Engine:
     sa = schema.sqlalchemy()
     if url.drivername == "postgresql":
         # Whichever of the drivers is installed.
@@ -238,6 +259,8 @@ def _postgresql(url: Any) -> Engine:
         # Not as an option of the connection, since the URL may have some.
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = {int(LOCK_SECONDS * 1000)}")
+            if read_only:
+                cursor.execute("SET default_transaction_read_only = on")
         connection.commit()
 
     return engine  # type: ignore[no-any-return]  # no type information where it is checked

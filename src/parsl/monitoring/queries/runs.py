@@ -7,10 +7,11 @@ never put into the text of a statement.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from parsl.dataflow.states import States
+from parsl.dataflow.states import FINAL_FAILURE_STATES, FINAL_STATES, States
 from parsl.monitoring import migrations, schema
 from parsl.monitoring.store import open_engine
 
@@ -130,6 +131,15 @@ class RunQueries:
         rows = self.select(f"SELECT {columns} FROM parsl_run WHERE run_id = :run_id", run_id=run_id)
         return Run(*rows[0]) if rows else None
 
+    def stamps(self, limit: int = 500) -> dict[str, tuple[Any, ...]]:
+        """Return for each of the newest runs, by id, a value that changes whenever rows of it do."""
+        rows = self.select(
+            "SELECT r.run_id, r.run, r.completed, j.segment, j.position FROM parsl_run r "
+            "LEFT JOIN parsl_journal j ON j.run_id = r.run_id ORDER BY r.run DESC LIMIT :limit",
+            limit=limit,
+        )
+        return {row[0]: tuple(row[1:]) for row in rows}
+
     def state_counts(self, run: int) -> dict[States, int]:
         """Return how many tasks of a run are in each state."""
         rows = [
@@ -206,8 +216,9 @@ class RunQueries:
         app: str | None = None,
         state: States | None = None,
         executor: str | None = None,
-        after: int = -1,
+        after: int | None = None,
         limit: int = 100,
+        newest: bool = False,
     ) -> list[Task]:
         """Return a page of the tasks of a run, by number.
 
@@ -216,20 +227,39 @@ class RunQueries:
             app: only those of this app, and `state` and `executor` likewise.
             state: see there.
             executor: see there.
-            after: only those with a larger number: the last one of the page before.
+            after: only those behind this number: the last one of the page before.
             limit: how many at most.
+            newest: the largest number first.
         """
         wanted = {"app": app, "state": None if state is None else int(state), "executor": executor}
         given = {name: value for name, value in wanted.items() if value is not None}
         where = "".join(f" AND t.{name} = :{name}" for name in given)
+        if state is not None:
+            # In the words of the partial indexes, so that they are used.
+            if state in FINAL_FAILURE_STATES:
+                where += f" AND t.state IN ({', '.join(str(int(s)) for s in sorted(FINAL_FAILURE_STATES))})"
+            elif state not in FINAL_STATES:
+                where += " AND t.returned IS NULL"
+        if after is not None:
+            where += f" AND t.task {'<' if newest else '>'} :after"
+            given["after"] = after
         rows = self.select(
-            f"{_TASK}WHERE t.run = :run AND t.task > :after{where} ORDER BY t.task LIMIT :limit",
+            f"{_TASK}WHERE t.run = :run{where} ORDER BY t.task {'DESC' if newest else 'ASC'} LIMIT :limit",
             run=run,
-            after=after,
             limit=limit,
             **given,
         )
         return [_task(row) for row in rows]
+
+    def tasks_of(self, run: int, numbers: Collection[int]) -> list[Task]:
+        """Return the tasks with these numbers, as far as there are such, by number."""
+        if not numbers:
+            return []
+        text = schema.sqlalchemy().text(f"{_TASK}WHERE t.run = :run AND t.task IN :numbers ORDER BY t.task")
+        statement = text.bindparams(schema.sqlalchemy().bindparam("numbers", expanding=True))
+        with self.engine.connect() as connection:
+            rows = connection.execute(statement, {"run": run, "numbers": list(numbers)})
+            return [_task(row) for row in rows]
 
     def slowest(self, run: int, limit: int = 20) -> list[Task]:
         """Return the tasks of a run whose last try ran longest."""
