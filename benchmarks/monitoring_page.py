@@ -1,4 +1,4 @@
-"""How soon the live page answers: `python benchmarks/monitoring_page.py [TASKS]`, 1,000,000 tasks unless told otherwise.
+"""How soon the live page answers: `python benchmarks/monitoring_page.py [TASKS]`, 1,000,000 unless told otherwise.
 
 Makes a run of so many tasks in an SQLite database: three apps, one of them depending on the others, 64 workers on 8
 nodes, some failures, samples of resources. Serves it as `parsl-visualize` does, and asks for each page and each plot
@@ -146,8 +146,9 @@ def measure(base: str, tasks: int) -> float:
     pages = [
         run, "/", f"{run}/tasks", f"{run}/tasks?after={tasks // 2}", f"{run}/tasks?order=newest",
         f"{run}/tasks?state=failed&after={tasks // 2}", f"{run}/tasks?state=pending",
-        f"{run}/tasks?app=collect&state=exec_done&after={tasks // 2}", f"{run}/tasks?app=none", f"{run}/tasks/{tasks // 2}",
-        f"{run}/failures", f"{run}/timeline", f"{run}/graph", f"{run}/nodes", f"{run}/resources",
+        f"{run}/tasks?app=collect&state=exec_done&after={tasks // 2}", f"{run}/tasks?app=none",
+        f"{run}/tasks/{tasks // 2}", f"{run}/failures",
+        f"{run}/timeline", f"{run}/graph", f"{run}/nodes", f"{run}/resources",
         *(f"{run}/figures/{name}" for name in ("states", "gantt", "busy", "graph", "durations", "cpu", "memory")),
     ]  # fmt: skip
     first = 0.0

@@ -103,7 +103,8 @@ class MonitoringHub(RepresentationMixin):
         self.dashboard = dashboard
         if not isinstance(dashboard, bool) and not 0 <= dashboard <= LAST_PORT:
             raise ValueError(
-                f"MonitoringHub: parameter 'dashboard' must be True, False or a port up to {LAST_PORT}, but got {dashboard}"
+                f"MonitoringHub: parameter 'dashboard' must be True, False or a port up to {LAST_PORT}, but got "
+                f"{dashboard}"
             )
         if not resource_monitoring_interval >= 0:  # so that nan is refused as well
             msg = (

@@ -26,11 +26,11 @@ class Node(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """So many times `after` waits for `before`; `join` where it is a join app that waits for what it has started."""
+    """`number` times `after` waits for `before`; `join` where it is a join app that waits for what it has started."""
 
     before: int | str
     after: int | str
-    count: int
+    number: int
     join: bool
 
 
@@ -53,7 +53,8 @@ def task_graph(queries: RunQueries, run: int, most: int = 300) -> Graph | None:
     if len(rows) > most:
         return None
     known = {row[0] for row in rows}
-    nodes, edges = [], []
+    nodes: list[Node] = []
+    edges: list[Edge] = []
     for task, app, state, depends, joins in rows:
         nodes.append(Node(task, app or "", {} if state is None else {States(state): 1}))
         for text, join in ((depends, False), (joins, True)):
@@ -64,7 +65,7 @@ def task_graph(queries: RunQueries, run: int, most: int = 300) -> Graph | None:
 def app_graph(queries: RunQueries, run: int) -> Graph:
     """Return the graph of the apps of a run, each edge with the number of edges between their tasks."""
     nodes = [Node(app.app or "", app.app or "", app.states) for app in queries.apps(run)]
-    edges = []
+    edges: list[Edge] = []
     for column, join in (("depends", False), ("joins", True)):
         sqlite = queries.engine.dialect.name == "sqlite"
         whole = (

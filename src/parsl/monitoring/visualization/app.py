@@ -52,7 +52,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "default: %(default)s. It need not be there yet",
     )
     parser.add_argument(
-        "-p", "--port", type=int, default=DEFAULT_PORT, help="port to listen on, 0 for any free one; default: %(default)s"
+        "-p",
+        "--port",
+        type=int,
+        default=DEFAULT_PORT,
+        help="port to listen on, 0 for any free one; default: %(default)s",
     )
     parser.add_argument("-d", "--debug", action="store_true", help="log each request")
     parser.add_argument(

@@ -67,15 +67,15 @@ DRAWINGS: dict[str, Drawing] = {
     "states": Drawing(
         "states",
         lambda queries, run: plots.states_over_time(queries, run.run),
-        lambda run, moments: figures.states_over_time(moments),
+        lambda _run, moments: figures.states_over_time(moments),
     ),
     "durations": Drawing(
         "durations",
         lambda queries, run: plots.durations(queries, run.run),
-        lambda run, by_app: figures.durations(by_app),
+        lambda _run, by_app: figures.durations(by_app),
     ),
     "busy": Drawing(
-        "busy", lambda queries, run: plots.usage_over_time(queries, run.run), lambda run, usage: figures.busy(usage)
+        "busy", lambda queries, run: plots.usage_over_time(queries, run.run), lambda _run, usage: figures.busy(usage)
     ),
     "gantt": Drawing("bars", lambda queries, run: plots.bars(queries, run.run), _gantt),
     "graph": Drawing(
@@ -83,9 +83,9 @@ DRAWINGS: dict[str, Drawing] = {
         lambda queries, run: graphs.task_graph(queries, run.run) or graphs.app_graph(queries, run.run),
         _graph,
     ),
-    "cpu": Drawing("usage", _ask_usage, lambda run, usage: figures.node_usage(usage, "cpu")),
-    "memory": Drawing("usage", _ask_usage, lambda run, usage: figures.node_usage(usage, "memory")),
+    "cpu": Drawing("usage", _ask_usage, lambda _run, usage: figures.node_usage(usage, "cpu")),
+    "memory": Drawing("usage", _ask_usage, lambda _run, usage: figures.node_usage(usage, "memory")),
 }
 
 # The one that is about a task.
-TASK_DRAWING = Drawing("samples", _ask_samples, lambda run, samples: figures.task_usage(samples))
+TASK_DRAWING = Drawing("samples", _ask_samples, lambda _run, samples: figures.task_usage(samples))

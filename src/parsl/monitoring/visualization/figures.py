@@ -57,12 +57,11 @@ def gantt(bars: Sequence[Bar], now: float, url: Callable[[int], str]) -> Figure:
     by_kind: dict[str, list[Bar]] = {}
     for bar in bars:
         by_kind.setdefault(_kind(bar), []).append(bar)
-    names = {kind: word for word, kind in words.STATES.values()}
     traces = [
         {
             "type": "bar",
             "orientation": "h",
-            "name": names.get(kind, kind),
+            "name": words.KINDS[kind],
             "y": [plain(bar.lane) for bar in some],
             "base": [words.exact(bar.began) for bar in some],
             "x": [max(((bar.ended or now) - bar.began) * 1000.0, 1.0) for bar in some],
@@ -71,7 +70,7 @@ def gantt(bars: Sequence[Bar], now: float, url: Callable[[int], str]) -> Figure:
                 f"{plain(bar.app)}, task {bar.task}, {words.duration((bar.ended or now) - bar.began)}" for bar in some
             ],
             "textposition": "none",
-            "hovertemplate": "%{text}<extra>" + names.get(kind, kind) + "</extra>",
+            "hovertemplate": "%{text}<extra>" + words.KINDS[kind] + "</extra>",
             "customdata": [url(bar.task) for bar in some],
         }
         for kind, some in by_kind.items()
@@ -99,7 +98,7 @@ def busy(usage: Usage) -> Figure:
         "z": [[round(value, 3) for value in lane.busy] for lane in lanes],
         "zmin": 0,
         "colorscale": [[0, "var(--card)"], [1, "var(--accent)"]],
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "title": {"text": "tries", "side": "right", "font": {"size": 12}}},
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "title": _title("tries") | {"side": "right"}},
         "hovertemplate": "%{y}<br>%{x}<br>%{z:.2f} tries<extra></extra>",
         "ygap": 2,
     }
@@ -166,7 +165,7 @@ def durations(by_app: Mapping[str, Sequence[int]]) -> Figure:
         for number, (app, numbers) in enumerate(shown)
     ]
     return _figure(
-        traces, barmode="stack", xaxis={"type": "category"}, yaxis={"tickformat": ",d", "title": {"text": "tries", "font": {"size": 12}}}
+        traces, barmode="stack", xaxis={"type": "category"}, yaxis={"tickformat": ",d", "title": _title("tries")}
     )
 
 
@@ -186,7 +185,7 @@ def graph(drawn: Graph, url: Callable[[int | str], str]) -> Figure:
     """Draw which tasks, or which apps, wait for which: what comes first is on the left."""
     by_app = any(isinstance(node.key, str) for node in drawn.nodes)
     at = positions([node.key for node in drawn.nodes], [(edge.before, edge.after) for edge in drawn.edges])
-    itself = {edge.before: edge.count for edge in drawn.edges if edge.before == edge.after}
+    itself = {edge.before: edge.number for edge in drawn.edges if edge.before == edge.after}
     traces = [
         _curves([edge for edge in drawn.edges if edge.join is join][:_MOST_EDGES], at, join) for join in (False, True)
     ]
@@ -198,7 +197,7 @@ def graph(drawn: Graph, url: Callable[[int | str], str]) -> Figure:
             {
                 "type": "scatter",
                 "mode": "markers+text" if by_app else "markers",
-                "name": {name: word for word, name in words.STATES.values()}.get(kind, kind),
+                "name": words.KINDS[kind],
                 "x": [at[node.key][0] for node in nodes],
                 "y": [-at[node.key][1] for node in nodes],
                 "text": [f"<b>{plain(node.app, 28)}</b><br>{_summary(node.states)}" for node in nodes],
@@ -293,12 +292,16 @@ def task_usage(samples: Sequence[Mapping[str, Any]]) -> Figure:
         traces,
         hovermode="x unified",
         xaxis={"type": "date"},
-        yaxis={"rangemode": "tozero", "title": {"text": "CPU seconds", "font": {"size": 12}}},
+        yaxis={"rangemode": "tozero", "title": _title("CPU seconds")},
         yaxis2={
-            "overlaying": "y", "side": "right", "rangemode": "tozero", "tickformat": "~s", "ticksuffix": "B",
-            "showgrid": False, "title": {"text": "memory", "font": {"size": 12}},
+            "overlaying": "y", "side": "right", "rangemode": "tozero", "tickformat": ".3s", "ticksuffix": "B",
+            "tickmode": "auto", "nticks": 5, "showgrid": False, "title": _title("memory"),
         },
     )  # fmt: skip
+
+
+def _title(text: str) -> dict[str, Any]:
+    return {"text": text, "font": {"size": 12}}
 
 
 def _figure(traces: Sequence[dict[str, Any]], **layout: Any) -> Figure:

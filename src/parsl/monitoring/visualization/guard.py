@@ -102,7 +102,8 @@ async def _posted_token(request: Request) -> str | None:
         body += part
         if len(body) > _LONGEST_FORM:
             return None
-    return (parse_qs(body.decode(errors="replace")).get("token") or [None])[0]
+    given = parse_qs(body.decode(errors="replace")).get("token")
+    return given[0] if given else None
 
 
 def _same(given: str, token: str) -> bool:

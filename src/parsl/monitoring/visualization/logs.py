@@ -49,10 +49,11 @@ def tail(path: str, most: int = TAIL_BYTES) -> str | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(descriptor)
+        return None
     with open(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            return None
         start = max(about.st_size - most, 0)
         file.seek(start)
         text = file.read(most).decode(errors="replace")

@@ -91,8 +91,12 @@ def plotly_path() -> str | None:
 
 @lru_cache(maxsize=1)
 def _packed_plotly(path: str) -> bytes:
+    return gzip.compress(_plain_plotly(path), 6)
+
+
+def _plain_plotly(path: str) -> bytes:
     with open(path, "rb") as file:
-        return gzip.compress(file.read(), 6)
+        return file.read()
 
 
 async def plotly(request: Request) -> Response:
@@ -105,8 +109,7 @@ async def plotly(request: Request) -> Response:
         headers["Content-Encoding"] = "gzip"
         content = await run_in_threadpool(_packed_plotly, path)
     else:
-        with open(path, "rb") as file:
-            content = await run_in_threadpool(file.read)
+        content = await run_in_threadpool(_plain_plotly, path)
     return Response(content, media_type="text/javascript", headers=headers)
 
 

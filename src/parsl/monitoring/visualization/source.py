@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import time
@@ -66,11 +67,17 @@ class Source:
     Args:
         url: SQLAlchemy's URL of it.
         look_seconds: how often it is looked at while somebody watches.
+
+    Raises:
+        ValueError: when the URL cannot be read, or names a kind of database other than SQLite and PostgreSQL.
+        OptionalModuleMissing: when the database's driver is not installed.
     """
 
     def __init__(self, url: str, look_seconds: float = LOOK_SECONDS) -> None:
         self._url = url
         self._look_seconds = look_seconds
+        with contextlib.suppress(FileNotFoundError):  # it may come
+            open_engine(url, read_only=True).dispose()
         made = sqlalchemy().engine.make_url(url)
         self.name: str = made.render_as_string(hide_password=True)
         self._path: str | None = made.database if made.get_backend_name() == "sqlite" else None
@@ -210,7 +217,7 @@ class Source:
                 try:
                     async with self._changed:
                         await asyncio.wait_for(self._changed.wait(), silence)
-                except asyncio.TimeoutError:  # noqa: UP041 - before Python 3.11 it is not the same as TimeoutError
+                except asyncio.TimeoutError:
                     yield None
         finally:
             self._watchers -= 1

@@ -203,11 +203,11 @@ class Views:
 
     async def timeline(self, request: Request) -> Response:
         """What ran when and where."""
-        return await self._page("timeline", _run_id(request), lambda queries, run: {"run": run})
+        return await self._page("timeline", _run_id(request), lambda _queries, run: {"run": run})
 
     async def graph(self, request: Request) -> Response:
         """Which tasks wait for which."""
-        return await self._page("graph", _run_id(request), lambda queries, run: {"run": run})
+        return await self._page("graph", _run_id(request), lambda _queries, run: {"run": run})
 
     async def failed(self, request: Request) -> Response:
         """What has failed, grouped by cause, with remote tracebacks and the ends of logs."""
@@ -243,7 +243,7 @@ class Views:
     async def logs(self, request: Request) -> Response:
         """The ends of the log files in the run's folder."""
         run_id = _run_id(request)
-        answer, stamp = await self._of_run(("logs", run_id), run_id, lambda queries, run: run)
+        answer, stamp = await self._of_run(("logs", run_id), run_id, lambda _queries, run: run)
         files = await asyncio.to_thread(logs.find, answer.value.rundir)
         wanted = request.query_params.get("file")
         # Only what has been found there: a path of somebody else's making leads nowhere.
@@ -272,9 +272,10 @@ class Views:
         return await self._figure(_run_id(request), TASK_DRAWING, number)
 
     async def _figure(self, run_id: str, drawing: Drawing, *about: int) -> Response:
-        answer, stamp = await self._of_run(
-            (drawing.data, run_id, *about), run_id, lambda queries, run: (run, drawing.ask(queries, run, *about))
-        )
+        def ask(queries: RunQueries, run: Run) -> tuple[Run, Any]:
+            return run, drawing.ask(queries, run, *about)
+
+        answer, stamp = await self._of_run(("data", drawing.data, run_id, *about), run_id, ask)
         figure = await asyncio.to_thread(drawing.draw, *answer.value)
         return JSONResponse({"stamp": stamp, "stale": answer.stale, "figure": figure})
 
@@ -312,7 +313,7 @@ class Views:
         return self.render("token", 401, wrong=wrong, live=False)
 
 
-# -- what a request says ------------------------------------------------------------------------------------------------
+# -- what a request says -----------------------------------------------------------------------------------------------
 
 
 def _run_id(request: Request) -> str:
@@ -346,7 +347,7 @@ def _number(given: str | None) -> int | None:
     return min(int(given), _LARGEST)
 
 
-# -- what a page shows --------------------------------------------------------------------------------------------------
+# -- what a page shows -------------------------------------------------------------------------------------------------
 
 
 def _by_status(blocks: list[dict[str, Any]]) -> dict[str, dict[str, int]]:

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from parsl.dataflow.states import States
 
+# What is shown where there is nothing to show.
+NOTHING = "\N{EN DASH}"
+
 # What is shown for each state, and the name of its colour; in the order in which a bar shows them.
 STATES: dict[States, tuple[str, str]] = {
     States.exec_done: ("done", "done"),
@@ -22,6 +25,9 @@ STATES: dict[States, tuple[str, str]] = {
     States.pending: ("pending", "pending"),
     States.unsched: ("new", "pending"),
 }
+
+# For each colour the first word that has it.
+KINDS: dict[str, str] = {kind: word for word, kind in reversed(STATES.values())}
 
 EXPLANATIONS: dict[States, str] = {
     States.exec_done: "ran and returned",
@@ -78,10 +84,10 @@ def segments(counts: Mapping[States, int], total: int | None = None) -> list[Seg
 def duration(seconds: float | None) -> str:
     """Word a duration: `340 ms`, `12.3 s`, `4 min 05 s`, `2 h 07 min`, `3 d 04 h`."""
     if seconds is None:
-        return "–"
+        return NOTHING
     seconds = max(seconds, 0.0)
     if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms" if seconds >= 0.00995 else f"{seconds * 1000:.1f} ms"
+        return f"{seconds * 1000:.1f} ms" if 0.00005 <= seconds < 0.00995 else f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -94,7 +100,7 @@ def duration(seconds: float | None) -> str:
 
 def moment(at: float | None) -> str:
     """Word a time, local to where the page is served: `2026-11-25 18:43:59`."""
-    return "–" if at is None else f"{datetime.datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"  # noqa: DTZ006 - see above
+    return NOTHING if at is None else f"{datetime.datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"  # noqa: DTZ006 - see above
 
 
 def exact(at: float) -> str:
@@ -105,7 +111,7 @@ def exact(at: float) -> str:
 def size(number: float | None) -> str:
     """Word a number of bytes: `512 B`, `3.4 kB`, `1.2 GB`."""
     if number is None:
-        return "–"
+        return NOTHING
     value, unit = float(number), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if abs(value) < 999.5:
@@ -116,4 +122,4 @@ def size(number: float | None) -> str:
 
 def count(number: float | None) -> str:
     """Word a whole number: `1,234,567`."""
-    return "–" if number is None else f"{number:,.0f}"
+    return NOTHING if number is None else f"{number:,.0f}"
