@@ -109,8 +109,8 @@ class Page:
             raise BrowserError(details.get("exception", {}).get("description") or details["text"])
         return answer["result"].get("value")
 
-    def wait(self, condition: str, seconds: float = SECONDS) -> Any:
-        """Wait until an expression is true, looked at whenever the page changes; return its value.
+    def wait(self, condition: str, seconds: float = SECONDS) -> None:
+        """Wait until an expression is true, looked at whenever the page changes.
 
         A page that is loaded anew meanwhile is waited for as well.
         """
@@ -121,9 +121,9 @@ class Page:
                 text = self.run("document.body.innerText")
                 raise BrowserError(f"not so within {seconds:g} s: {condition}\n{text}\n{self.complaints}")
             with contextlib.suppress(BrowserError):  # its page has gone
-                value = self.run(
+                is_so = self.run(
                     "new Promise((done) => {"
-                    f"  const look = () => {{ const found = ({condition}); if (found) {{ end(found); }} }};"
+                    f"  const look = () => {{ const found = ({condition}); if (found) {{ end(true); }} }};"
                     "  const end = (value) => { watch.disconnect(); clearTimeout(timer); done(value); };"
                     "  const watch = new MutationObserver(look);"
                     f"  const timer = setTimeout(() => end(null), {min(left, 5.0) * 1000});"
@@ -131,8 +131,8 @@ class Page:
                     "                           characterData: true});"
                     "  look(); })"
                 )
-                if value:
-                    return value
+                if is_so:
+                    return
 
     def text(self) -> str:
         """Return the text that is to be seen."""

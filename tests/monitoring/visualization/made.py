@@ -85,15 +85,13 @@ class Writer:
     def __init__(self, url: str) -> None:
         self._store = Store(url)
         self._store.prepare()
-        self._position: dict[str, int] = {}
         self._workers: dict[str, Workers] = {}
 
     def write(self, *records: Record, run_id: str = "run-1") -> None:
-        run, _, _, last = self._store.open_run(run_id)
+        run, segment, position, last = self._store.open_run(run_id)
         rows = Rows(run, self._workers.setdefault(run_id, Workers(last)))
         rows.add(records)
-        self._position[run_id] = self._position.get(run_id, 0) + 1
-        self._store.write(run_id, rows, 1, self._position[run_id])
+        self._store.write(run_id, rows, segment, position + 1)
 
     def close(self) -> None:
         self._store.close()

@@ -10,7 +10,7 @@ from parsl.dataflow.dflow import DataFlowKernel
 from parsl.monitoring import MonitoringHub
 from tests.browser import browser, find
 from tests.live.pilot import htex
-from tests.monitoring.visualization.made import EVIL, a_run, serving, write
+from tests.monitoring.visualization.made import EVIL, a_run, ran, serving, submitted, write
 
 pytestmark = [
     pytest.mark.slow,
@@ -117,8 +117,6 @@ def test_what_somebody_has_opened_stays_open(client, tmp_path):
         page.run("document.querySelector('#causes details').open = true")
         page.wait("document.getElementById('pulse').dataset.state === 'on'")
         write(f"sqlite:///{tmp_path}/monitoring.db", *a_run(), run_id="other")
-        from tests.monitoring.visualization.made import ran, submitted
-
         write(f"sqlite:///{tmp_path}/monitoring.db", submitted(50, "newcomer"), *ran(50, "newcomer"))
         page.wait("document.getElementById('apps').textContent.includes('newcomer')")
         assert page.run("document.querySelector('#causes details').open")
@@ -130,5 +128,4 @@ def test_the_waiting_page_becomes_the_list_of_runs(tmp_path):
         page.go(client.base)
         assert "Waiting for a run" in page.text()
         write(url, *a_run())
-        page.wait("document.querySelector('#runs a')")
-        assert "census" in page.text()
+        page.wait("document.querySelector('#runs a')?.textContent === 'census'")

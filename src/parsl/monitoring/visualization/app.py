@@ -15,6 +15,7 @@ from parsl.log_utils import set_stream_logger
 
 DEFAULT_DATABASE = "sqlite:///runinfo/monitoring.db"
 DEFAULT_PORT = 8080
+LAST_PORT = 65535
 
 _NEEDED = ("starlette", "uvicorn", "jinja2", "plotly", "sqlalchemy")
 
@@ -87,8 +88,10 @@ def cli_run(arguments: Sequence[str] | None = None) -> None:
 
         token = make_token() if given.token or not server.is_loopback(given.listen) else None
         source = Source(database_url(given.db_path))
+        if not 0 <= given.port <= LAST_PORT:
+            raise ValueError(f"there is no port {given.port}: they go up to {LAST_PORT}")
         listening = server.listen(given.listen, given.port)
-    except (OptionalModuleMissing, ValueError, OverflowError) as e:
+    except (OptionalModuleMissing, ValueError) as e:
         sys.exit(f"parsl-visualize: {e}")
     except OSError as e:
         sys.exit(f"parsl-visualize: cannot listen on {given.listen} port {given.port}: {e.strerror or e}; see --port")
