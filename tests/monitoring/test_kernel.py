@@ -74,6 +74,16 @@ def test_the_pilot_has_the_rows_of_the_released_package(tmp_path):
     assert hosts == [(os.uname().nodename, "0", "htex")]
 
 
+def test_futures_among_inputs_are_recorded_and_no_task_comes_of_it(tmp_path):
+    with kernel(tmp_path) as made:
+        one = python_app(lambda: 1, data_flow_kernel=made)
+        total = python_app(lambda inputs=(): sum(inputs), data_flow_kernel=made)
+        assert total(inputs=[one(), one()]).result() == 2
+    assert counts(tmp_path / "monitoring.db", ["task", "input_file"]) == {"task": 3, "input_file": 0}
+    rows = select(tmp_path / "monitoring.db", "SELECT task_func_name, task_depends FROM task WHERE task_id = 2")
+    assert [depends for _, depends in rows] == ["0,1"]
+
+
 def test_without_resources_there_are_none(tmp_path):
     hub = MonitoringHub(resource_monitoring_enabled=False)
     with kernel(tmp_path, htex(), hub) as made:

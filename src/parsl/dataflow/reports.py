@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from parsl.app.exception_codec import shown
+from parsl.app.futures import DataFuture
 from parsl.data_provider.files import File
 from parsl.dataflow.states import FINAL_STATES, States
 from parsl.dataflow.taskrecord import Error, Outcome, TaskRecord
@@ -222,7 +223,8 @@ class Reports:
 
     def _files(self, task: TaskRecord, direction: int, values: Any) -> None:
         for value in values if isinstance(values, (list, tuple)) else ():
-            file = getattr(value, "file_obj", value)
+            # Not by asking for the attribute: of an AppFuture that would be a task which looks it up in the result.
+            file = value.file_obj if isinstance(value, DataFuture) else value
             if isinstance(file, File):
                 self._records.append((FILE, task.id, direction, file.filename, file.url, file.local_path))
 
@@ -267,4 +269,4 @@ def _name(value: Any) -> str | None:
         return None
     if isinstance(value, tuple) and value:
         value = value[0]
-    return str(getattr(value, "url", value))
+    return str(value.url if isinstance(value, File) else value)

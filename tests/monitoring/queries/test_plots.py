@@ -79,7 +79,7 @@ def test_usage_is_the_share_of_each_bin(tmp_path_factory, tries):
         url,
         began(),
         *(submitted(n) for n in range(len(tries))),
-        *(record for n, (start, took) in enumerate(tries) for record in ran(n, start=BEGIN + start, end=BEGIN + start + took)),
+        *(r for n, (start, took) in enumerate(tries) for r in ran(n, start=BEGIN + start, end=BEGIN + start + took)),
         completed(BEGIN + 15),
     )
     with RunQueries(url) as queries:

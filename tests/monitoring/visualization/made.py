@@ -12,7 +12,18 @@ from urllib.parse import urlsplit
 
 from parsl.dataflow.states import States
 from parsl.monitoring.records import (
-    BEGAN, BLOCK, COMPLETED, ENDED, FAILED, LAUNCHED, MOVED, NODE, SUBMITTED, Record, Usage, encode_usage,
+    BEGAN,
+    BLOCK,
+    COMPLETED,
+    ENDED,
+    FAILED,
+    LAUNCHED,
+    MOVED,
+    NODE,
+    SUBMITTED,
+    Record,
+    Usage,
+    encode_usage,
 )  # fmt: skip
 from parsl.monitoring.rows import Rows, Workers
 from parsl.monitoring.store import Store

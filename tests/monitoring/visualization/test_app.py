@@ -76,7 +76,7 @@ def test_all_addresses_ask_for_a_token(tmp_path, monkeypatch, capsys):
 
 
 def test_a_port_that_is_taken_is_said(tmp_path):
-    with server.listen("127.0.0.1", 0) as taken, pytest.raises(SystemExit, match="cannot listen on 127.0.0.1 port"):
+    with server.listen("127.0.0.1", 0) as taken, pytest.raises(SystemExit, match=r"cannot listen on 127\.0\.0\.1 port"):
         app.cli_run([str(tmp_path / "a.db"), "-p", str(taken.getsockname()[1])])
 
 

@@ -26,7 +26,8 @@ def test_of_all_addresses_the_name_is_shown():
 
 
 @pytest.mark.parametrize(
-    ("address", "is_one"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("10.1.1.1", False)]
+    ("address", "is_one"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("10.1.1.1", False)],
 )
 def test_loopback_is_known(address, is_one):
     assert server.is_loopback(address) is is_one

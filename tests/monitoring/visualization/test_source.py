@@ -92,18 +92,18 @@ def test_a_run_that_changes_has_another_stamp_and_others_have_not(url):
 def test_many_who_ask_the_same_ask_once(url):
     write(url, began())
     asked = []
-    go_on = threading.Event()
+    asking, go_on = threading.Event(), threading.Event()
 
     def question(queries):
         asked.append(threading.get_ident())
+        asking.set()
         go_on.wait()
         return len(asked)
 
     async def scenario():
         source = Source(url)
         askers = [asyncio.create_task(source.ask_once("key", "stamp", question)) for _ in range(20)]
-        while not asked:
-            await asyncio.sleep(0)
+        await asyncio.to_thread(asking.wait)
         go_on.set()
         assert {answer.value for answer in await asyncio.gather(*askers)} == {1}
         assert (await source.ask_once("key", "stamp", question)).value == 1
@@ -176,7 +176,8 @@ def test_those_who_watch_hear_that_nothing_happens_and_that_it_ends(url):
     async def scenario():
         source = Source(url, 0.01)
         watcher = source.changes("run-1", silence=0.01)
-        assert await anext(watcher)
+        while await anext(watcher) is None:
+            pass
         assert await anext(watcher) is None
         await source.close()
         assert [stamp async for stamp in watcher] == []

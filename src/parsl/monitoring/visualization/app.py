@@ -81,6 +81,8 @@ def cli_run(arguments: Sequence[str] | None = None) -> None:
         arguments: of the command line; None for those of this process.
     """
     given = _parse(arguments)
+    if not 0 <= given.port <= LAST_PORT:
+        sys.exit(f"parsl-visualize: there is no port {given.port}: they go up to {LAST_PORT}")
     try:
         check_installed()
         from parsl.monitoring.visualization import server
@@ -88,8 +90,6 @@ def cli_run(arguments: Sequence[str] | None = None) -> None:
 
         token = make_token() if given.token or not server.is_loopback(given.listen) else None
         source = Source(database_url(given.db_path))
-        if not 0 <= given.port <= LAST_PORT:
-            raise ValueError(f"there is no port {given.port}: they go up to {LAST_PORT}")
         listening = server.listen(given.listen, given.port)
     except (OptionalModuleMissing, ValueError) as e:
         sys.exit(f"parsl-visualize: {e}")

@@ -7,6 +7,7 @@ light or dark. A point that leads somewhere has the path as its `customdata`.
 from __future__ import annotations
 
 import html
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ Figure = dict[str, Any]
 # An edge is drawn as a curve through so many points.
 _STEPS = 17
 _MOST_EDGES = 4000
-_MOST_APPS = 8
+_MOST_APPS = 7
 
 
 def plain(text: Any, longest: int = 80) -> str:
@@ -91,12 +92,15 @@ def _kind(bar: Bar) -> str:
 def busy(usage: Usage) -> Figure:
     """Draw how busy each worker or node was, as a heat map."""
     lanes = list(reversed(usage.lanes))
+    # One lane that is far busier than the others, as that of an executor of threads may be, leaves them their colours.
+    most = [max(lane.busy, default=0.0) for lane in lanes] or [0.0]
     trace = {
         "type": "heatmap",
         "x": _bins(usage),
         "y": [plain(lane.label) for lane in lanes],
         "z": [[round(value, 3) for value in lane.busy] for lane in lanes],
         "zmin": 0,
+        "zmax": max(1.0, statistics.median(most)),
         "colorscale": [[0, "var(--card)"], [1, "var(--accent)"]],
         "colorbar": {"thickness": 10, "outlinewidth": 0, "title": _title("tries") | {"side": "right"}},
         "hovertemplate": "%{y}<br>%{x}<br>%{z:.2f} tries<extra></extra>",
