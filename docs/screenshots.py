@@ -24,6 +24,7 @@ _DRAWN = (
     "[...document.querySelectorAll('.plot')].every(p => p.dataset.drawn || p.textContent.includes('Nothing to draw')"
     " || p.getBoundingClientRect().top > innerHeight + 200)"
 )
+_LINKS = "Object.fromEntries([...document.querySelectorAll('#runs a')].map(a => [a.textContent, a.pathname]))"
 
 
 @python_app
@@ -108,8 +109,7 @@ def main() -> None:
                 assert server.stdout is not None
                 base = next(word for word in server.stdout.readline().split() if word.startswith("http")).rstrip("/")
                 page.go(base)
-                links = "Object.fromEntries([...document.querySelectorAll('#runs a')].map(a => [a.textContent, a.pathname]))"
-                runs = page.run(links)
+                runs = page.run(_LINKS)
                 census, cells = runs["census"], runs["cells"]
                 take(page, base, "page-overview", census)
                 take(page, base, "page-overview-dark", cells, dark=True)
