@@ -115,6 +115,7 @@ def main() -> None:
                 take(page, base, "page-overview-dark", cells, dark=True)
                 take(page, base, "page-phone", cells, phone=True)
                 take(page, base, "page-graph", f"{cells}/graph")
+                take(page, base, "page-graph-apps", f"{census}/graph")
                 take(page, base, "page-timeline", f"{census}/timeline")
                 take(page, base, "page-failures", f"{cells}/failures")
                 take(page, base, "page-resources-dark", f"{census}/resources", dark=True)

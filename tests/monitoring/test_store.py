@@ -10,7 +10,6 @@ from parsl.monitoring.migrations import NewerDatabaseError
 from parsl.monitoring.queries.runs import RunQueries
 from parsl.monitoring.records import FILE, Batch
 from parsl.monitoring.store import Store
-from tests.cloud_services import service
 from tests.live.pilot import wait_for
 from tests.monitoring.databases import VIEWS, hub, records
 
@@ -30,31 +29,6 @@ PUBLIC = {
     "psutil_process_status psutil_cpu_num psutil_process_num_ctx_switches_voluntary "
     "psutil_process_num_ctx_switches_involuntary",
 }
-
-
-@pytest.fixture(scope="module")
-def postgresql():
-    with service("postgres") as variables:
-        yield variables["PARSL_TEST_POSTGRES"]
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/monitoring.db"
-        return
-    sqlalchemy = pytest.importorskip("sqlalchemy")
-    pytest.importorskip("psycopg2")
-    server = request.getfixturevalue("postgresql")
-    name = f"test_{os.getpid()}_{abs(hash(request.node.name)) % 10**6}"
-    engine = sqlalchemy.create_engine(server.replace("://", "+psycopg2://"), isolation_level="AUTOCOMMIT")
-    # A schema of its own, so that tests that run at once on one server do not meet.
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE SCHEMA {name}")
-    yield f"{server}?options=-csearch_path%3D{name}"
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
-    engine.dispose()
 
 
 def test_users_find_the_tables_and_columns_that_they_know(url):

@@ -25,8 +25,7 @@ def test_words_are(one, other):
     assert shape(one) != shape(other)
 
 
-def test_failures_are_grouped_and_those_not_run_come_last(tmp_path):
-    url = f"sqlite:///{tmp_path}/monitoring.db"
+def test_failures_are_grouped_and_those_not_run_come_last(url):
     records = [began(), *(submitted(n, "simulate" if n < 4 else "collect") for n in range(12))]
     for n in range(3):
         records += [*ran(n, "simulate", state=States.failed)]

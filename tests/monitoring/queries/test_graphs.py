@@ -7,8 +7,7 @@ from parsl.monitoring.queries.runs import RunQueries
 from tests.monitoring.visualization.made import a_run, began, submitted, write
 
 
-def test_tasks_are_drawn_one_by_one_while_there_are_few(tmp_path):
-    url = f"sqlite:///{tmp_path}/monitoring.db"
+def test_tasks_are_drawn_one_by_one_while_there_are_few(url):
     write(url, *a_run())
     with RunQueries(url) as queries:
         found = graphs.task_graph(queries, 1)
@@ -20,8 +19,7 @@ def test_tasks_are_drawn_one_by_one_while_there_are_few(tmp_path):
     }  # fmt: skip
 
 
-def test_apps_stand_for_many(tmp_path):
-    url = f"sqlite:///{tmp_path}/monitoring.db"
+def test_apps_stand_for_many(url):
     write(url, *a_run())
     with RunQueries(url) as queries:
         found = graphs.app_graph(queries, 1)
@@ -32,8 +30,7 @@ def test_apps_stand_for_many(tmp_path):
     assert {node.key: sum(node.states.values()) for node in found.nodes}["simulate"] == 4
 
 
-def test_a_text_that_was_cut_off_names_no_other_task(tmp_path):
-    url = f"sqlite:///{tmp_path}/monitoring.db"
+def test_a_text_that_was_cut_off_names_no_other_task(url):
     text = ",".join(str(100 + n) for n in range(2000))[:4000]
     assert text.endswith(",")
     cut = text[:-1] + "9"  # within a number
@@ -46,8 +43,7 @@ def test_a_text_that_was_cut_off_names_no_other_task(tmp_path):
     assert edge == Edge("many", "one", 979, False)
 
 
-def test_what_is_no_task_is_left_out(tmp_path):
-    url = f"sqlite:///{tmp_path}/monitoring.db"
+def test_what_is_no_task_is_left_out(url):
     write(url, began(), submitted(0), submitted(1, depends="0,,x"), submitted(2, depends="77"))
     with RunQueries(url) as queries:
         assert graphs.task_graph(queries, 1).edges == [Edge(0, 1, 1, False)]

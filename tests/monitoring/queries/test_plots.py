@@ -10,11 +10,6 @@ from parsl.monitoring.queries.runs import RunQueries
 from tests.monitoring.visualization.made import BEGIN, began, completed, not_run, ran, submitted, write
 
 
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path}/monitoring.db"
-
-
 def test_states_over_time_add_up(url):
     write(
         url, began(), *(submitted(n) for n in range(4)), *ran(0), *ran(1, state=States.failed), not_run(2), completed()

@@ -14,7 +14,7 @@ from tests.monitoring.visualization.made import Writer, began, submitted, write
 
 
 @pytest.fixture
-def url(tmp_path):
+def file_url(tmp_path):
     return f"sqlite:///{tmp_path}/monitoring.db"
 
 
@@ -22,9 +22,9 @@ def run(scenario):
     return asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
-def test_what_is_not_there_yet_is_waited_for(url, tmp_path):
+def test_what_is_not_there_yet_is_waited_for(file_url, tmp_path):
     async def scenario():
-        source = Source(url, 0.01)
+        source = Source(file_url, 0.01)
         with pytest.raises(NotThereYetError, match="no monitoring database"):
             await source.stamp("")
         (tmp_path / "monitoring.db").touch()
@@ -32,7 +32,7 @@ def test_what_is_not_there_yet_is_waited_for(url, tmp_path):
             await source.stamp("")
         changes = source.changes("")
         before = await anext(changes)
-        await asyncio.to_thread(write, url, began())
+        await asyncio.to_thread(write, file_url, began())
         after = await anext(changes)
         while after != await source.stamp(""):
             after = await anext(changes)
@@ -44,11 +44,11 @@ def test_what_is_not_there_yet_is_waited_for(url, tmp_path):
     assert not os.path.exists(f"{tmp_path}/other.db")
 
 
-def test_a_database_of_somebody_else_is_left_alone(url, tmp_path):
+def test_a_database_of_somebody_else_is_left_alone(file_url, tmp_path):
     (tmp_path / "monitoring.db").write_bytes(b"not a database at all" * 100)
 
     async def scenario():
-        source = Source(url)
+        source = Source(file_url)
         with pytest.raises(UnreadableError, match="not a database"):
             await source.stamp("")
         await source.close()
@@ -56,14 +56,14 @@ def test_a_database_of_somebody_else_is_left_alone(url, tmp_path):
     run(scenario)
 
 
-def test_a_later_version_is_named(url, tmp_path):
-    write(url, began())
+def test_a_later_version_is_named(file_url, tmp_path):
+    write(file_url, began())
     with sqlite3.connect(tmp_path / "monitoring.db") as connection:
         connection.execute("UPDATE parsl_schema SET version = 999")
     connection.close()
 
     async def scenario():
-        source = Source(url)
+        source = Source(file_url)
         with pytest.raises(UnreadableError, match="version 999"):
             await source.stamp("")
         await source.close()
@@ -89,7 +89,8 @@ def test_a_run_that_changes_has_another_stamp_and_others_have_not(url):
     run(scenario)
 
 
-def test_many_who_ask_the_same_ask_once(url):
+def test_many_who_ask_the_same_ask_once(url, monkeypatch):
+    monkeypatch.setattr(module, "_QUICK_SECONDS", 1e9)
     write(url, began())
     asked = []
     asking, go_on = threading.Event(), threading.Event()
@@ -142,7 +143,7 @@ def test_a_question_that_fails_is_asked_again(url):
 
     async def scenario():
         source = Source(url)
-        with pytest.raises(UnreadableError, match="no such table"):
+        with pytest.raises(UnreadableError, match=r"no such table|does not exist"):
             await source.ask_once("key", "1", lambda queries: queries.select("SELECT * FROM nowhere"))
         assert (await source.ask_once("key", "1", lambda queries: 5)).value == 5
         await source.close()
@@ -185,15 +186,15 @@ def test_those_who_watch_hear_that_nothing_happens_and_that_it_ends(url):
     run(scenario)
 
 
-def test_a_database_that_was_replaced_is_opened_anew(url, tmp_path):
+def test_a_database_that_was_replaced_is_opened_anew(file_url, tmp_path):
     async def scenario():
-        write(url, began(workflow_name="old"))
-        source = Source(url)
+        write(file_url, began(workflow_name="old"))
+        source = Source(file_url)
         answer = await source.ask_once("key", "1", lambda queries: queries.runs()[0].workflow_name)
         assert answer.value == "old"
         for path in tmp_path.iterdir():
             path.unlink()
-        write(url, began(workflow_name="new"))
+        write(file_url, began(workflow_name="new"))
         answer = await source.ask_once("key", "2", lambda queries: queries.runs()[0].workflow_name)
         assert answer.value == "new"
         await source.close()
@@ -207,13 +208,14 @@ def test_nothing_can_be_written(url, statement):
 
     def try_it(queries):
         with queries.engine.connect() as connection:
-            # Not even by one who knows how to switch off what a connection is told.
-            connection.exec_driver_sql("PRAGMA query_only = OFF")
+            if connection.dialect.name == "sqlite":
+                # Not even by one who knows how to switch off what a connection is told.
+                connection.exec_driver_sql("PRAGMA query_only = OFF")
             connection.exec_driver_sql(statement)
 
     async def scenario():
         source = Source(url)
-        with pytest.raises(UnreadableError, match="readonly"):
+        with pytest.raises(UnreadableError, match=r"readonly|read-only"):
             await source.ask(try_it)
         await source.close()
 

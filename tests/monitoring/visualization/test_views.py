@@ -249,6 +249,23 @@ def test_no_part_of_a_url_reaches_the_database_unbound(client, path, text):
     connection.close()
 
 
+def test_either_database_answers_for_all_pages_and_takes_no_text_for_a_statement(url):
+    write(url, *a_run(), *(records for records in ran(7, "late")))
+    with serving(url) as client:
+        for page in PAGES:
+            assert client.get(f"/runs/run-1{page}").status == 200, page
+        for task in range(8):
+            assert client.get(f"/runs/run-1/tasks/{task}").status == 200
+            assert client.get(f"/runs/run-1/tasks/{task}/figure").status == 200
+        for name in FIGURES:
+            assert client.get(f"/runs/run-1/figures/{name}").status == 200, name
+        for text in INJECTIONS:
+            assert client.get(f"/runs/{quote(text, safe='')}").status == 404
+            for name in ("app", "executor", "after"):
+                assert client.get(f"/runs/run-1/tasks?{urlencode({name: text})}").status in {200, 400}
+        assert "8 tasks" in text_of(client.get("/runs/run-1").text)
+
+
 def test_a_run_of_an_odd_name_is_a_link_that_leads_nowhere_else(tmp_path):
     url = f"sqlite:///{tmp_path}/monitoring.db"
     write(url, began(workflow_name=EVIL), submitted(0, "a&b=c"), run_id="?#&'\"<x>%2f")

@@ -101,7 +101,7 @@ def states_over_time(queries: RunQueries, run: int, bins: int = 240) -> list[Mom
 
     def count(into: list[int], table: str, column: str, where: str) -> None:
         for number, rows in queries.select(
-            f"SELECT CAST(({column} - :began) / :width AS BIGINT) AS bin, count(*) FROM {table} "
+            f"SELECT {queries.whole(f'({column} - :began) / :width')} AS bin, count(*) FROM {table} "
             f"WHERE run = :run AND {column} IS NOT NULL{where} GROUP BY bin",
             began=began,
             width=width,
@@ -184,7 +184,7 @@ def _sums(
     for sign, column in ((1, _START), (-1, _END)):
         # What still runs has begun, and has no end yet.
         rows = queries.select(
-            f"SELECT lane, CAST(at / :width AS BIGINT) AS bin, count(*), sum(at){extra} FROM ("
+            f"SELECT lane, {queries.whole('at / :width')} AS bin, count(*), sum(at){extra} FROM ("
             f"SELECT {lane} AS lane, {column} - :began AS at, {cpu} AS cpu, {memory} AS memory FROM parsl_try y "
             "LEFT JOIN parsl_worker w ON w.run = y.run AND w.worker = y.worker "
             f"WHERE y.run = :run AND {column} IS NOT NULL) tries GROUP BY lane, bin",

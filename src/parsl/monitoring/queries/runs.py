@@ -117,6 +117,12 @@ class RunQueries:
         with self.engine.connect() as connection:
             return list(connection.execute(schema.sqlalchemy().text(statement), values))
 
+    def whole(self, expression: str) -> str:
+        """Return the SQL expression for the whole part of another one, which is not negative."""
+        # The same words round in one of them, and cut off in the other.
+        floor = f"floor({expression})" if self.engine.dialect.name == "postgresql" else expression
+        return f"CAST({floor} AS BIGINT)"
+
     # -- runs ----------------------------------------------------------------------------------------------------
 
     def runs(self, limit: int = 100, offset: int = 0) -> list[Run]:
@@ -193,7 +199,7 @@ class RunQueries:
         ):
             only = " AND try_id = 0" if table == "parsl_try" else ""
             rows = self.select(
-                f"SELECT CAST(({column} - :began) / :width AS BIGINT) AS bin, count(*) FROM {table} "
+                f"SELECT {self.whole(f'({column} - :began) / :width')} AS bin, count(*) FROM {table} "
                 f"WHERE run = :run AND {column} IS NOT NULL{only} GROUP BY bin",
                 began=began,
                 width=width,

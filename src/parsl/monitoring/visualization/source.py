@@ -110,7 +110,7 @@ class Source:
         async with self._free:
             try:
                 return await asyncio.to_thread(question, queries)
-            except (errors.OperationalError, errors.InternalError) as e:
+            except errors.DBAPIError as e:
                 raise UnreadableError(f"The database cannot be read now: {e.orig}") from e
 
     async def ask_once(self, key: Any, stamp: str, question: Callable[[RunQueries], T]) -> Answer[T]:
