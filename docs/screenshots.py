@@ -112,14 +112,12 @@ def main() -> None:
                 runs = page.run(_LINKS)
                 census, cells = runs["census"], runs["cells"]
                 take(page, base, "page-overview", census)
-                take(page, base, "page-overview-dark", cells, dark=True)
                 take(page, base, "page-phone", cells, phone=True)
                 take(page, base, "page-graph", f"{cells}/graph")
                 take(page, base, "page-graph-apps", f"{census}/graph")
                 take(page, base, "page-timeline", f"{census}/timeline")
                 take(page, base, "page-failures", f"{cells}/failures")
                 take(page, base, "page-resources-dark", f"{census}/resources", dark=True)
-                take(page, base, "page-task", f"{cells}/tasks/4")
             finally:
                 server.terminate()
 
