@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,17 @@ from typing import Any
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 SECONDS = 60.0
+
+# The protocol has its pipes at 3 and 4. Copied above them first, in case one of them is 3 or 4 already.
+_WITH_PIPES = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 5) for number in sys.argv[1:3]]
+os.dup2(pipes[0], 3)
+os.dup2(pipes[1], 4)
+for pipe in pipes:
+    os.close(pipe)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class BrowserError(Exception):
@@ -179,19 +191,12 @@ def browser() -> Iterator[Page]:
         if os.geteuid() == 0:
             arguments.insert(1, "--no-sandbox")  # it refuses to run as root with one
 
-        def descriptors() -> None:
-            # Where the protocol looks for them; apart first, in case one of them is 3 or 4 already.
-            first, second = os.dup(to_read), os.dup(to_write)
-            os.dup2(first, 3)
-            os.dup2(second, 4)
-
         process = subprocess.Popen(
-            arguments,
+            [sys.executable, "-S", "-c", _WITH_PIPES, str(to_read), str(to_write), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=descriptors,  # noqa: PLW1509 - no other thread of ours is under way
-            pass_fds=(3, 4),
+            pass_fds=(to_read, to_write),
             start_new_session=True,
             env={**os.environ, "HOME": folder},
         )
