@@ -53,8 +53,9 @@ def rows_of(tasks: int, began: float) -> Iterator[tuple[str, Iterator[Row]]]:
     collecting = range(15, tasks, 16)
     failing = [task for task in range(tasks) if state_of(task) is States.failed]
 
-    yield "parsl_task", (
-        (1, n, int(state_of(n)), 0, app_of(n), "htex", starts[n] - 1.0, starts[n] + took[n]) for n in range(tasks)
+    yield (
+        "parsl_task",
+        ((1, n, int(state_of(n)), 0, app_of(n), "htex", starts[n] - 1.0, starts[n] + took[n]) for n in range(tasks)),
     )
     yield "parsl_try", (
         (
@@ -63,9 +64,7 @@ def rows_of(tasks: int, began: float) -> Iterator[tuple[str, Iterator[Row]]]:
         )
         for n in range(tasks)
     )  # fmt: skip
-    yield "parsl_more", (
-        (1, n, 0, 0, ",".join(str(p) for p in range(n - 15, n)), *[None] * 9) for n in collecting
-    )
+    yield "parsl_more", ((1, n, 0, 0, ",".join(str(p) for p in range(n - 15, n)), *[None] * 9) for n in collecting)
     yield "parsl_resource", (
         (
             1, n, 0, starts[n] + took[n], 1 + n % WORKERS, took[n] * 0.8, took[n] * 0.1, 90 << 20, 400 << 20, 1.0,
@@ -74,8 +73,12 @@ def rows_of(tasks: int, began: float) -> Iterator[tuple[str, Iterator[Row]]]:
         for n in range(0, tasks, SAMPLED_OF)
     )  # fmt: skip
     yield "parsl_failure", ((1, n, 0, "ValueError", f"cell {n} did not converge", "Traceback ...") for n in failing)
-    yield "parsl_worker", (
-        (1, n, str(n % NODES), f"node-{n % NODES}", 4000 + n, 90 << 20, 400 << 20, 1.0) for n in range(1, WORKERS + 1)
+    yield (
+        "parsl_worker",
+        (
+            (1, n, str(n % NODES), f"node-{n % NODES}", 4000 + n, 90 << 20, 400 << 20, 1.0)
+            for n in range(1, WORKERS + 1)
+        ),
     )
     tally: dict[tuple[str, int], list[float]] = {}
     for n in range(tasks):

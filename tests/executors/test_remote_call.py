@@ -80,6 +80,7 @@ def test_an_exception_comes_as_one_that_any_engine_can_carry() -> None:
     call, _ = pack_call(fail, (), {})
     with pytest.raises(CallFailed) as raised:
         run_packed(call)
+    assert raised.value.__context__ is None
     carried = pickle.loads(pickle.dumps(raised.value))
     assert str(len(carried.packed)) in str(carried)
     exception = failure_of(carried, 7).exception

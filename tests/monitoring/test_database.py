@@ -144,7 +144,7 @@ def test_a_killed_script_loses_nothing_that_was_written(tmp_path):
         ("sqlite:////proc/nothing/there.db", "/proc/nothing"),
         ("nonsense", "no URL"),
         ("mysql://host/name", "not in 'mysql'"),
-        ("postgresql://nobody:x@127.0.0.1:1/none", "refused"),
+        ("postgresql://nobody:x@127.0.0.1:1/none", "refused|psycopg2"),
     ],
 )
 def test_a_database_that_cannot_be_used_is_told_at_the_start(tmp_path, url, words):

@@ -81,9 +81,10 @@ def run_packed(call: bytes, path: Sequence[str] = (), *kept: bytes) -> bytes:
         traceback = e.__traceback__ and e.__traceback__.tb_next
         where = f"host {socket.gethostname()}, process {os.getpid()}"
         packed, out = facade.pack((RemoteExceptionWrapper(type(e), e, traceback), where), "the exception")
-        # Not from the exception itself, which an engine may be unable to carry.
-        raise CallFailed(_joined(packed, *out)) from None
-    return _joined(packed, *out)
+    else:
+        return _joined(packed, *out)
+    # Not while the exception is handled, which would make it a part of this one: an engine may be unable to carry it.
+    raise CallFailed(_joined(packed, *out))
 
 
 def unpack(packed: bytes) -> Any:

@@ -71,11 +71,7 @@ def app_graph(queries: RunQueries, run: int) -> Graph:
         whole = (
             f"CASE WHEN length({column}) >= {_LONGEST} THEN rtrim(rtrim({column}, '0123456789'), ',') ELSE {column} END"
         )
-        each = (
-            f"json_each('[' || {whole} || ']') e"
-            if sqlite
-            else f"unnest(string_to_array({whole}, ',')) AS e(value)"
-        )
+        each = f"json_each('[' || {whole} || ']') e" if sqlite else f"unnest(string_to_array({whole}, ',')) AS e(value)"
         # A join app may wait for futures that are no tasks: nothing stands between the commas.
         plain = f"{column} <> '' AND ',' || {column} || ',' NOT LIKE '%,,%'"
         rows = queries.select(

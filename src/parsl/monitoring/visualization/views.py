@@ -384,4 +384,3 @@ def _task_streams(queries: RunQueries, run: int, task: int) -> list[tuple[str, s
 def _of_tries(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the failures of a task, the last try first; the final one has the traceback."""
     return sorted(rows, key=lambda row: (row["try_id"], row["kind"] is not None), reverse=True)
-

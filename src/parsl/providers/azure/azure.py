@@ -274,6 +274,7 @@ class AzureProvider(MachineProvider):
         return shapes.parse_status(answer) or self._switched_off(job_id, "the machine switched itself off")
 
     def _console(self, job_id: str) -> str:
+        import urllib.error
         import urllib.request
 
         machines = self.get_clients()[0].virtual_machines
@@ -282,7 +283,9 @@ class AzureProvider(MachineProvider):
             with urllib.request.urlopen(address, timeout=_REQUEST["read_timeout"]) as answer:  # noqa: S310 - Azure's own
                 text: bytes = answer.read()
         except OSError as error:
-            logger.info("%s: the console of %s can't be fetched: %s", self.label, job_id, error)
+            logger.info("%s: the console of %s can't be fetched: %s", self.label, job_id, str(error))
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it is an open answer as well
             return ""
         return text.decode(errors="replace")
 
