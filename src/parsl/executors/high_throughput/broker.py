@@ -11,6 +11,8 @@ import itertools
 import logging
 from typing import Protocol
 
+import msgspec
+
 from parsl.executors.high_throughput.drains import Drains
 from parsl.executors.high_throughput.manager_record import ManagerRecord
 from parsl.executors.high_throughput.manager_selector import ManagerSelector
@@ -24,14 +26,17 @@ from parsl.executors.high_throughput.messages import (
     Emptied,
     FromManager,
     Heartbeat,
+    Held,
     Leaving,
     Loss,
     Managers,
     ManagerView,
     Payload,
+    Received,
     Refused,
     Register,
     Registered,
+    Reintroduce,
     Result,
     Results,
     Stop,
@@ -48,6 +53,9 @@ from parsl.executors.high_throughput.task_queue import TaskQueue
 
 logger = logging.getLogger(__name__)
 
+# How many managers that were given up are remembered.
+_MOST_STRUCK = 100_000
+
 
 class Outbox(Protocol):
     """What the broker asks of the interchange."""
@@ -60,6 +68,9 @@ class Outbox(Protocol):
 
     def welcome(self, about: Register) -> Registered:
         """Make the answer to a manager that is taken in."""
+
+    def delivered(self) -> bool:
+        """Tell whether all that was sent to the executor has left this process."""
 
 
 class Broker:
@@ -102,6 +113,11 @@ class Broker:
         self._changed: set[bytes] = set()
         self._results: list[Result] = []
         self._drains = Drains()
+        # Managers that have been given up, and must not come back: their calls run elsewhere.
+        self._struck: dict[bytes, None] = {}
+        # Managers whose results are to be passed on, and those that have not been told that theirs were.
+        self._to_deliver: set[ManagerRecord] = set()
+        self._to_thank: set[ManagerRecord] = set()
 
     # -- from the client -----------------------------------------------------------------------------------------
 
@@ -158,9 +174,12 @@ class Broker:
             self._outbox.to_manager(identity, Refused(problem))
             self._outbox.to_client(Trouble("version", problem))
             return
+        if identity in self._struck:
+            self._outbox.to_manager(identity, Refused("it was given up, and its tasks run elsewhere"))
+            return
         if identity in self.managers:
-            self._lose(self._remove(identity), "it registered anew")
-        if message.block_id in self._drains:
+            message = self._back(identity, message)
+        if message.block_id in self._drains and not message.tasks:
             logger.info("Manager %r came too late: block %s is being given back", identity, message.block_id)
             self._changed.add(identity)
             self._outbox.to_manager(identity, Drained())
@@ -169,21 +188,37 @@ class Broker:
         heapq.heappush(self._looks, (now, next(self._counter), manager))
         self._place(manager)
         self._changed.add(identity)
+        name = identity.decode(errors="replace")
         logger.info(
-            "Manager %s registered: block %s on %s, %d workers",
-            identity.decode(errors="replace"),
-            message.block_id,
-            message.hostname,
-            message.workers,
+            "Manager %s registered: block %s on %s, %d workers, %d tasks",
+            *(name, message.block_id, message.hostname, message.workers, len(manager.tasks)),
         )
         self._outbox.to_manager(identity, self._outbox.welcome(message))
+        if message.tasks is not None:
+            self._outbox.to_client(Held(name, message.tasks))
+        if message.block_id in self._drains:
+            self._drains.begin(message.block_id, [m for m, r in self.managers.items() if r.block_id == message.block_id])
+            self._begin_drain(manager)
+
+    def _back(self, identity: bytes, message: Register) -> Register:
+        """Take off the lists a manager that registers though it is known; what it has not got any more is lost."""
+        known = self._remove(identity)
+        kept = known.tasks.intersection(message.tasks or ())
+        known.tasks -= kept
+        if known.tasks:
+            why = "it registered anew" if message.tasks is None else "it had lost its connection, and tasks with it"
+            self._lose(known, why)
+        # What it has beyond that was given up before: the first report counts.
+        return msgspec.structs.replace(message, tasks=None if message.tasks is None else sorted(kept))
 
     def heard(self, identity: bytes, message: FromManager, now: float) -> None:
         """Handle any message of a manager other than `Register`; those of strangers are dropped."""
         manager = self.managers.get(identity)
         if manager is None:
             logger.warning("Dropped a %s from %r, which is not a registered manager", type(message).__name__, identity)
-            self._outbox.to_manager(identity, Refused("not registered"))
+            # It may be one of an interchange that has died before this one, and bring the calls that it has.
+            struck = identity in self._struck
+            self._outbox.to_manager(identity, Refused("not registered") if struck else Reintroduce())
             return
         manager.last_heartbeat = now
         if isinstance(message, Results):
@@ -202,6 +237,9 @@ class Broker:
 
     def _take_results(self, manager: ManagerRecord, message: Results, now: float) -> None:
         manager.credit = message.credit
+        if message.number:
+            manager.received = message.number
+            self._to_deliver.add(manager)
         self._end(manager, message.results, now)
 
     def _end(self, manager: ManagerRecord, results: list[Result], now: float) -> None:
@@ -259,7 +297,14 @@ class Broker:
     def lost(self, identity: bytes, why: str) -> None:
         """A manager is known to be gone."""
         if identity in self.managers:
+            self._strike(identity)
             self._lose(self._remove(identity), why)
+
+    def _strike(self, identity: bytes) -> None:
+        """Note that a manager must not come back."""
+        self._struck[identity] = None
+        if len(self._struck) > _MOST_STRUCK:
+            del self._struck[next(iter(self._struck))]
 
     def _lose(self, manager: ManagerRecord, why: str) -> None:
         logger.log(
@@ -366,13 +411,19 @@ class Broker:
             manager.functions.update(bodies)
             for function in bodies:
                 self._holders.setdefault(function, set()).add(manager.identity)
-        self._outbox.to_manager(manager.identity, Tasks(tasks, bodies, []))
+        self._to_thank.discard(manager)
+        self._outbox.to_manager(manager.identity, Tasks(tasks, bodies, [], manager.delivered))
 
     def flush(self, now: float) -> None:
         """Tell the client what has happened since the last call."""
         if self._results:
             results, self._results = self._results, []
             self._outbox.to_client(Results(results))
+        if self._to_deliver and self._outbox.delivered():
+            for manager in self._to_deliver:
+                manager.delivered = manager.received
+            self._to_thank |= self._to_deliver
+            self._to_deliver.clear()
         if self._changed:
             changed, self._changed = self._changed, set()
             gone = [i for i in changed if i not in self.managers]
@@ -386,6 +437,20 @@ class Broker:
         # After the results of the last tasks and after word of the managers: with it, all of the block is known.
         for block in self._drains.take_emptied():
             self._outbox.to_client(Emptied(block))
+
+    @property
+    def owes_thanks(self) -> bool:
+        """Whether `thank` has something to tell."""
+        return bool(self._to_thank or self._to_deliver)
+
+    def thank(self) -> None:
+        """Tell managers whose results have reached the client that they need not keep them; to be called soon, but not
+        after each result: the next tasks for a manager say it as well.
+        """  # noqa: D205 - one sentence
+        thank, self._to_thank = self._to_thank, set()
+        for manager in thank:
+            if self.managers.get(manager.identity) is manager:
+                self._outbox.to_manager(manager.identity, Received(manager.delivered))
 
     # -- insides -------------------------------------------------------------------------------------------------
 

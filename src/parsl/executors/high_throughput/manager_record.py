@@ -26,6 +26,7 @@ class ManagerRecord:
         idle_since: since when it has no call, or None.
         ends_at: when its block is about to end; infinite where that is not known.
         workers: how many calls it can run at once.
+        received: number of the last `Results` that came from it, and `delivered` of the last that has reached the client.
         room: the room in which it waits for calls, or None when it wants none; `place` and `listed` are the room's own.
     """
 
@@ -33,6 +34,7 @@ class ManagerRecord:
         "about",
         "active",
         "credit",
+        "delivered",
         "draining",
         "ends_at",
         "functions",
@@ -41,6 +43,7 @@ class ManagerRecord:
         "last_heartbeat",
         "listed",
         "place",
+        "received",
         "room",
         "tasks",
         "workers",
@@ -50,14 +53,15 @@ class ManagerRecord:
         self.identity = identity
         self.about = about
         self.workers = about.workers
-        self.tasks: set[int] = set()
+        self.tasks: set[int] = set(about.tasks or ())
         self.credit = about.capacity
         self.functions: set[int] = set()
         self.active = True
         self.draining = False
         self.last_heartbeat = now
-        self.idle_since: float | None = now
+        self.idle_since: float | None = None if self.tasks else now
         self.ends_at = math.inf if about.seconds_left is None else now + about.seconds_left
+        self.received = self.delivered = 0
         self.room: Room | None = None
         self.place = 0
         self.listed = 0

@@ -154,6 +154,11 @@ class Pool:
         return not self._tasks
 
     @property
+    def numbers(self) -> list[int]:
+        """The numbers of the tasks that are here."""
+        return list(self._tasks)
+
+    @property
     def outstanding(self) -> int:
         """How many tasks are here."""
         return len(self._tasks)
