@@ -119,12 +119,10 @@ def test_an_interchange_that_dies_again_and_again_is_given_up(tmp_path):
         executor = kernel.executors["htex"]
         future = python_app(time.sleep, data_flow_kernel=kernel)(600)
         began = time.monotonic()
-        for _ in range(6):
-            old = pilot.interchange_of(executor)
-            pilot.kill(old)
-            if executor.bad_state_is_set:
-                break
-            pilot.wait_for(lambda old=old: executor.bad_state_is_set or executor._client.process.pid != old.pid)
+        while not executor.bad_state_is_set:
+            old = executor._client.process
+            old.kill()
+            pilot.wait_for(lambda old=old: executor.bad_state_is_set or executor._client.process is not old)
         error = future.exception(pilot.SOON)
         assert isinstance(error, BadStateException)
         assert isinstance(error.__cause__, InterchangeLost)

@@ -95,6 +95,7 @@ class TaskRecord:
         waiting: how many of them (or, for a joining task, of the futures it joins) are not done yet.
         dependents: tasks that wait for this one.
         fail_count: failed attempts so far; `fail_cost` what they cost, and `fail_history` their texts.
+        losses: how often the task was lost with what ran it, and `worker_losses` how often that was a worker of its own.
         try_id: number of the current attempt, from 0.
         invoked: seconds since the epoch at submission, and `returned`, `try_launched`, `try_returned` likewise.
     """
@@ -122,6 +123,7 @@ class TaskRecord:
         "join",
         "joins",
         "kwargs",
+        "losses",
         "memoize",
         "resource_specification",
         "returned",
@@ -130,6 +132,7 @@ class TaskRecord:
         "try_launched",
         "try_returned",
         "waiting",
+        "worker_losses",
     )
 
     app_fu: AppFuture[Any]
@@ -169,6 +172,7 @@ class TaskRecord:
         self.fail_count = 0
         self.fail_cost: float = 0
         self._fail_history: list[str] | None = None
+        self.losses = self.worker_losses = 0
         self.try_id = 0
         self.executor_id: int | None = None
         self.hashsum: str | None = None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from parsl.data_provider.staging import Staging
+    from parsl.executors.errors import ExecutionLost
 
 
 class Call(Protocol):
@@ -187,6 +188,15 @@ class ParslExecutor(ABC):
     def in_use(self) -> bool:
         """Whether the executor has been started and not shut down, as far as it knows; a kernel takes none in use."""
         return False
+
+    def runs_again(self, loss: ExecutionLost) -> bool:
+        """Tell whether a task that was lost here would run if it were launched again.
+
+        Args:
+            loss: what the task was lost with.
+        """
+        del loss
+        return True
 
     def monitor_resources(self) -> bool:
         """Tell whether the resources of tasks should be sampled on this executor."""

@@ -35,6 +35,9 @@ class FakeOutbox:
     def to_manager(self, identity, message):
         self.managers.append((identity, self._to_manager.decode(self._to_manager.encode(message))))
 
+    def delivered(self):
+        return True
+
     def welcome(self, about):
         return Registered(["/script"], False, "")
 

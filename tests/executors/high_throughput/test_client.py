@@ -13,7 +13,7 @@ import pytest
 
 from parsl.executors.base import FutureCall
 from parsl.executors.errors import ExecutorShutDownError
-from parsl.executors.high_throughput import client as client_module
+from parsl.executors.high_throughput import interchange_process
 from parsl.executors.high_throughput import messages
 from parsl.executors.high_throughput.client import InterchangeClient, InterchangeStartError
 from parsl.executors.high_throughput.errors import (
@@ -85,8 +85,8 @@ def test_an_interchange_that_says_nothing_is_not_waited_for_for_ever(make, monke
     executor = make(interchange_launch_cmd=[PYTHON, "-c", f"import time; {does}; time.sleep(600)"])
     began = time.monotonic()
     with monkeypatch.context() as patch, pytest.raises(InterchangeStartError):
-        patch.setattr(client_module, "START_SECONDS", 0.5)
-        patch.setattr(client_module, "STOP_SECONDS", 0.5)
+        patch.setattr(interchange_process, "START_SECONDS", 0.5)
+        patch.setattr(interchange_process, "STOP_SECONDS", 0.5)
         executor.start()
     assert time.monotonic() - began < 10
     # It can be tried again.
@@ -245,7 +245,7 @@ def test_at_the_end_open_calls_fail_and_nothing_stays(executor):
 
 
 def test_an_interchange_that_does_not_end_is_killed(executor, monkeypatch):
-    monkeypatch.setattr(client_module, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(interchange_process, "STOP_SECONDS", 0.3)
     process = pilot.interchange_of(executor)
     pilot.kill(process, signal.SIGSTOP)
     executor.shutdown()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from parsl.addresses import tcp_url
-from parsl.executors.high_throughput.probe import probe_addresses
+from parsl.executors.high_throughput.probe import UnreachableError, probe_addresses
 from parsl.executors.high_throughput.segments import SegmentStore, maker_lives
 from parsl.executors.high_throughput.streams import Stream, connect
 from parsl.loop import Loop
@@ -25,6 +25,9 @@ _PROBE_SECONDS = 30.0
 
 # On the interchange's own node: how long to look for the next interchange when one has died, and how often.
 _RECONNECT_SECONDS = 20.0
+
+# For how long nobody need listen where the interchange is to be: it may have died, and the next one be on its way.
+_REFUSED_SECONDS = 3.0
 _PAUSE_SECONDS = 0.1
 
 
@@ -66,19 +69,30 @@ class InterchangeLink:
         return self._pipe is None
 
     def open(self) -> None:
-        """Connect; `up` is called at once, or when an interchange on another node answers."""
+        """Connect; `up` is called at once, or when an interchange on another node answers, and `gone` if none does."""
+        self._try(time.monotonic() + _REFUSED_SECONDS)
+
+    def _try(self, until: float) -> None:
         path = self._options.local_path
         connection = connect(path) if path and not self._store.owned else None
-        if connection is None:
-            self._open_pipe()
-        else:
+        if connection is not None:
             self._stream = Stream(self._loop, connection, self._arrived, self._broken)
             self._up()
-
-    def _open_pipe(self) -> None:
+            return
         options = self._options
         timeout = options.address_probe_timeout or _PROBE_SECONDS
-        address = probe_addresses(options.addresses, options.port, timeout)
+        try:
+            address = probe_addresses(options.addresses, options.port, timeout)
+        except UnreachableError as e:
+            if e.refused and time.monotonic() < until:
+                self._loop.call_later(_PAUSE_SECONDS, self._try, until)
+            else:
+                self._gone(str(e))
+            return
+        self._open_pipe(address)
+
+    def _open_pipe(self, address: str) -> None:
+        options = self._options
         # Where the interchange is on this node, no zmq is loaded.
         import zmq
 

@@ -20,6 +20,7 @@ def loss_error(result: Result, task: int) -> WorkerLost | ManagerLost:
         else ManagerLost(loss.what, loss.hostname)
     )
     exception.cause = loss.cause
+    exception.asked_for = loss.asked_for
     add_note(exception, f"in task {task} on {loss.where}" if loss.where else f"in task {task}")
     return exception
 

@@ -95,12 +95,14 @@ class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
         hostname: where it ran.
         cause: how it ended, in words.
         where: host, block and log, in words.
+        asked_for: whether the task itself has asked for the end of its worker.
     """
 
     what: str
     hostname: str
     cause: str = ""
     where: str = ""
+    asked_for: bool = False
 
 
 def lost(task_id: int, status: int, loss: Loss) -> Result:

@@ -25,8 +25,10 @@ from parsl.executors.high_throughput import messages
 from parsl.executors.high_throughput.messages import (
     DONE,
     RAISED,
+    WORKER_LOST,
     Codec,
     FromWorker,
+    Loss,
     Payload,
     PlacedTask,
     Result,
@@ -34,6 +36,7 @@ from parsl.executors.high_throughput.messages import (
     Task,
     WorkerDone,
     WorkerReady,
+    lost,
 )
 from parsl.executors.high_throughput.segments import SegmentStore
 from parsl.executors.high_throughput.streams import LENGTH
@@ -125,8 +128,11 @@ class Worker:
             value = function(*args, **kwargs)
             body, buffers = facade.pack_result(value)
             status = DONE
-        except (SystemExit, KeyboardInterrupt):
+        except (Terminated, KeyboardInterrupt):
             raise  # they ask for the end of the process, and get it
+        except SystemExit as e:
+            self._send(WorkerDone(self._asked_to_end(task, e)))
+            raise
         except BaseException as e:  # noqa: BLE001 - whatever the task raises is its result
             body, buffers = pack_exception(e, where_am_i())
             status = RAISED
@@ -135,6 +141,12 @@ class Worker:
         except OSError as e:
             return raised(task.id, e, where_am_i())
         return Result(task.id, status, payload, time.perf_counter() - started)
+
+    def _asked_to_end(self, task: Task, end: SystemExit) -> Result:
+        code = 0 if end.code is None else end.code if isinstance(end.code, int) else 1
+        rank = os.environ.get("PARSL_WORKER_RANK", "0")
+        loss = Loss(rank, socket.gethostname(), f"exit code {code & 0xFF}", where_am_i(), asked_for=True)
+        return lost(task.id, WORKER_LOST, loss)
 
     def _open(self, task: Task) -> tuple[Callable[..., Any], Any, Any]:
         body, buffers = self._store.open(task.payload) if task.payload.segment else (task.payload.body, _NO_BUFFERS)
@@ -256,9 +268,13 @@ def keep_log() -> None:
     logger.info("Worker %s begins as process %d", os.environ.get("PARSL_WORKER_RANK"), os.getpid())
 
 
+class Terminated(SystemExit):
+    """Somebody wants this worker to end."""
+
+
 def _terminated(*_: object) -> None:
     # An exception, so that a task that waits for a program of its own takes it along.
-    raise SystemExit(128 + signal.SIGTERM)
+    raise Terminated(128 + signal.SIGTERM)
 
 
 def main() -> None:
