@@ -64,6 +64,9 @@ class Books:
     def when_done(self, future: Future[Any], task: TaskRecord) -> None:
         future.add_done_callback(lambda _: self.graph.dependency_done(task))
 
+    def cancel(self, task: TaskRecord) -> None:
+        self.graph.cancel(task)
+
     def describe(self, future: Future[Any]) -> str:
         return f"task {future.tid}" if isinstance(future, AppFuture) else "somebody"
 

@@ -11,6 +11,7 @@ from concurrent.futures import (
     InvalidStateError,
     TimeoutError,  # noqa: A004 - not the builtin one before Python 3.11
 )
+from concurrent.futures import wait as wait_for
 from queue import SimpleQueue
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 from parsl.data_provider.files import File
 from parsl.dataflow.futures import AppFuture
+from parsl.dataflow.states import States
 from parsl.dataflow.taskrecord import Error, Outcome, TaskRecord, Value
 
 SOON = 10.0
@@ -114,6 +116,67 @@ def test_a_cancelled_future(future: AppFuture[Any]) -> None:
             ask(timeout=0)
 
 
+def test_of_two_that_settle_a_future_the_first_counts(future: AppFuture[Any]) -> None:
+    error = CancelledError("first")
+    assert future.cancel_at_once(error)
+    assert future.settle(Value("late")) is False
+    assert not future.cancel_at_once(CancelledError("later"))
+    assert future.cancelled()
+    assert future._exception is error
+    with pytest.raises(CancelledError):
+        future.result(timeout=0)
+
+
+def test_a_future_that_is_settled_cannot_be_cancelled(future: AppFuture[Any]) -> None:
+    settle(future, Value("first"))
+    assert not future.cancel_at_once(CancelledError())
+    assert future.result() == "first"
+    future._condition  # noqa: B018 - made when it is looked at
+    assert not future.cancel_at_once(CancelledError())
+    assert not future.cancelled()
+
+
+def test_who_waits_is_woken_by_a_cancel_and_callbacks_run_once(future: AppFuture[Any]) -> None:
+    called: list[Any] = []
+    future.add_done_callback(called.append)
+    seen: SimpleQueue[Any] = SimpleQueue()
+    waiting = threading.Thread(target=lambda: seen.put(wait_for([future], timeout=SOON)))
+    waiting.start()
+    assert future.cancel_at_once(CancelledError())
+    assert seen.get(timeout=SOON).done == {future}
+    waiting.join(SOON)
+    assert called == [], "users' code is not run by whoever cancels"
+    assert future.settle(Error(CancelledError())), "there are callbacks to run"
+    future.run_callbacks()
+    future.run_callbacks()
+    assert called == [future]
+
+
+def test_many_threads_cancel_and_settle_and_one_of_them_counts() -> None:
+    for _ in range(200):
+        future = make(Kernel())
+        won: list[bool] = []
+        begin = threading.Barrier(4)
+
+        def cancel(future: Any = future, won: Any = won, begin: Any = begin) -> None:
+            begin.wait(SOON)
+            if future.cancel_at_once(CancelledError()):
+                won.append(True)
+
+        def end(future: Any = future, begin: Any = begin) -> None:
+            begin.wait(SOON)
+            future.settle(Value(1))
+
+        threads = [threading.Thread(target=t) for t in (cancel, cancel, cancel, end)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SOON)
+        assert future.done()
+        assert future.cancelled() == (won == [True])
+        assert len(won) <= 1
+
+
 def test_cancel_asks_the_kernel(future: AppFuture[Any], kernel: Kernel) -> None:
     asked: list[TaskRecord] = []
     kernel.cancelling = lambda task: not asked.append(task)  # type: ignore[func-returns-value]
@@ -123,6 +186,11 @@ def test_cancel_asks_the_kernel(future: AppFuture[Any], kernel: Kernel) -> None:
 
 def test_a_launched_task_is_running(future: AppFuture[Any]) -> None:
     future.task_record.try_launched = 1.0
+    future.task_record.status = States.launched
+    assert future.running()
+    future.task_record.status = States.pending  # after a failure that is retried
+    assert not future.running()
+    future.task_record.status = States.joining
     assert future.running()
     settle(future, Value(1))
     assert not future.running()

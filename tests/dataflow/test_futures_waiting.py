@@ -211,7 +211,7 @@ def interrupted_at(line: int, future: AppFuture[Any], outcome: Outcome, act: Cal
 
     def trace(frame: Any, event: str, _: Any) -> Any:
         nonlocal left, acted
-        if frame.f_code is not LazyFuture.settle.__code__:
+        if frame.f_code not in (LazyFuture.settle.__code__, LazyFuture._take.__code__):
             return None
         if event == "line":
             left -= 1

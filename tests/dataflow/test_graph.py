@@ -422,16 +422,26 @@ def test_a_joined_future_that_raises_when_it_is_asked_fails_the_join(books: Book
 # -- cancelling and failing -------------------------------------------------------------------------------------------
 
 
-def test_a_waiting_task_can_be_cancelled_and_those_behind_it_fail(books: Books) -> None:
+def test_a_waiting_task_can_be_cancelled_and_those_behind_it_are_too(books: Books) -> None:
     foreign: Future[int] = Future()
+    other = books.task()
     task = books.task(foreign)
-    child = books.task(task.app_fu)
+    child = books.task(task.app_fu, other.app_fu)
+    grandchild, join = books.task(child.app_fu), books.task(join=True)
+    books.end(join, [child.app_fu, other.app_fu])
     assert books.graph.cancel(task) is True
     assert books.graph.cancel(task) is True
     assert task.app_fu.cancelled()
-    assert isinstance(child.app_fu.exception(timeout=0), DependencyError)
+    assert child.app_fu.cancelled(), "though something else that it waits for has not ended"
+    assert grandchild.app_fu.cancelled()
+    assert join.app_fu.cancelled()
+    assert [t.status for t in (task, child, join)] == [States.failed, States.dep_fail, States.failed]
+    late = books.task(task.app_fu)
+    assert late.app_fu.cancelled()
+    assert late.status is States.dep_fail
     foreign.set_result(1)
-    assert books.launched == []
+    books.end(other)
+    assert books.launched == [other, join]
 
 
 def test_a_launched_task_is_not_the_graphs_to_cancel(books: Books) -> None:
@@ -440,10 +450,18 @@ def test_a_launched_task_is_not_the_graphs_to_cancel(books: Books) -> None:
     assert task.status is States.launched
 
 
-def test_a_joining_task_cannot_be_cancelled(books: Books) -> None:
+def test_a_joining_task_is_cancelled_with_those_that_it_has_called(books: Books) -> None:
+    given = books.task(Future())
     join = books.task(join=True)
-    books.end(join, [Future()])
-    assert books.graph.cancel(join) is False
+    called, launched = books.task(Future()), books.task()
+    books.end(join, [given.app_fu, Future(), called.app_fu, launched.app_fu])
+    assert books.graph.cancel(join) is True
+    assert join.status is States.failed
+    assert called.app_fu.cancelled()
+    assert not launched.app_fu.done(), "an executor has it"
+    assert not given.app_fu.done(), "it was there before"
+    books.end(launched)
+    assert join.app_fu.cancelled()
 
 
 def test_an_executor_that_cancels_ends_the_task_without_a_retry() -> None:

@@ -126,6 +126,10 @@ class Machine:
     def when_done(self, future: Future[Any], task: TaskRecord) -> None:
         future.add_done_callback(lambda _: self.told.append(task))
 
+    def cancel(self, task: TaskRecord) -> None:
+        self.graph.cancel(task)
+        self.stopped.add(task.id)
+
     def describe(self, future: Future[Any]) -> str:
         return f"task {future.tid}" if isinstance(future, AppFuture) else "somebody"
 
@@ -180,7 +184,7 @@ class Machine:
         task = self.random.choice(self.tasks)
         way = self.random.choice(["cancel", "fail", "look", "tell twice"])
         if way == "cancel" and task not in self.to_add:
-            can_be = task.status is States.pending or task.app_fu.cancelled()
+            can_be = task.status in (States.pending, States.joining) or task.app_fu.cancelled()
             assert self.graph.cancel(task) == task.app_fu.cancelled() == can_be
             self.stopped.add(task.id)
         elif way == "fail" and self.random.random() < 0.3:
@@ -220,9 +224,11 @@ class Machine:
             assert (exception is None) == (task.status is States.exec_done)
         assert task.app_fu.cancelled() == isinstance(exception, CancelledError)
         if task.status is States.dep_fail:
-            assert isinstance(exception, DependencyError)
+            assert isinstance(exception, (DependencyError, CancelledError))
             assert self.launches[task.id] == 0
             assert any(d.cancelled() or d.exception() is not None for d in task.ignore_for_cache)
+            tasks = [d for d in task.ignore_for_cache if isinstance(d, AppFuture)]
+            assert not isinstance(exception, CancelledError) or any(t.cancelled() for t in tasks)
         elif task.id not in self.stopped:
             assert self.launches[task.id] == task.try_id + 1
             if isinstance(exception, Failure) and task.status is States.failed:

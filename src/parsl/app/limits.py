@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
+import os
 import signal
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from parsl import watchdog
 from parsl.app.errors import AppTimeout
+
+# Programs that a limited call has started are known by a variable of its own.
+_MARK = "PARSL_LIMITED_CALL"
+_numbers = itertools.count(1)
 
 
 def run_coroutine(func: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,7 +38,8 @@ def timeout(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
     """Return `f` with a limit on its time.
 
     In the main thread of a process, as in a worker, the limit interrupts whatever Python waits for; in another thread
-    it takes effect when the thread next runs Python code.
+    it takes effect when the thread next runs Python code. A worker process whose function does not come back to
+    Python, or goes on regardless, is ended and replaced; what the function has started is ended in any case.
 
     Args:
         f: a function.
@@ -45,7 +53,9 @@ def timeout(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
     def limited(*args: Any, **kwargs: Any) -> Any:
         if seconds <= 0:
             raise AppTimeout(_text(f, seconds))
-        limit = _limit_by_signal if _can_use_alarm() else _limit_by_thread
+        limit = _limit_by_thread
+        if _can_use_alarm():
+            limit = _limit_in_worker if watchdog.installed() else _limit_by_signal
         try:
             return limit(f, seconds, args, kwargs)
         except AppTimeout as e:
@@ -90,6 +100,25 @@ def _limit_by_signal(f: Callable[..., Any], seconds: float, args: tuple[Any, ...
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _limit_in_worker(f: Callable[..., Any], seconds: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Limit a call by a signal, and by the end of the worker where that is not heeded; nothing of it is left then."""
+    mark = f"{_MARK}_{os.getpid()}_{next(_numbers)}"
+    os.environ[mark] = "1"
+    watchdog.arm(seconds, _text(f, seconds))
+    try:
+        return _limit_by_signal(f, seconds, args, kwargs)
+    except AppTimeout:
+        watchdog.disarm()
+        from parsl.process_trees import kill_marked
+
+        # Programs that it has started know nothing of its end.
+        kill_marked({mark: "1"})
+        raise
+    finally:
+        watchdog.disarm()
+        del os.environ[mark]
 
 
 def _limit_by_thread(f: Callable[..., Any], seconds: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

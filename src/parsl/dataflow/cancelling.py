@@ -1,9 +1,10 @@
-"""The kernel's part in cancelling a task, and in refusing waits that would never end."""
+"""The kernel's part in cancelling tasks, and in refusing waits that would never end."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,16 @@ class Cancelling:
     _graph: TaskGraph
 
     def cancel_task(self, task: TaskRecord) -> bool:
-        """Cancel a task if it has not started; return whether it is cancelled. For `AppFuture.cancel`."""
+        """Cancel a task with those that depend on it; return whether it is cancelled. For `AppFuture.cancel`.
+
+        Where a running call can be stopped, nothing has to be asked: the future is cancelled here and now, and the rest
+        follows. So many thousands of calls are cancelled in a loop without a wait for each.
+        """
+        if self.executors[task.executor].stops_calls:
+            error = CancelledError(f"task {task.id} was cancelled")
+            if task.app_fu.cancel_at_once(error):
+                self.loop.post(self._follow_up, task, error)
+            return task.app_fu.cancelled()
         answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
 
         def cancel() -> None:
@@ -38,8 +48,19 @@ class Cancelling:
             return task.app_fu.cancelled()
 
     def cancel_soon(self, task: TaskRecord) -> None:
-        """Cancel a task if it has not started, without waiting to hear about it: for many tasks at once."""
-        self.loop.post(self._cancel, task, lambda _: None)
+        """Cancel a task if that is still possible, without waiting to hear about it: for many tasks at once."""
+        self.loop.post(self.cancel, task)
+
+    def cancel(self, task: TaskRecord) -> None:
+        """Cancel a task if that is still possible; on the loop."""
+        self._cancel(task, lambda _: None)
+
+    def _follow_up(self, task: TaskRecord, error: CancelledError) -> None:
+        """Do what else there is to do for a task whose future is cancelled."""
+        launched = task.status is States.launched
+        self._graph.fail(task, error)
+        if launched:
+            self.executors[task.executor].cancel(task, lambda _: None)
 
     def _cancel(self, task: TaskRecord, answer: Callable[[bool], object]) -> None:
         if task.app_fu.done() or self._graph.cancel(task):

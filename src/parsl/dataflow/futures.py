@@ -13,6 +13,7 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, 
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from parsl.dataflow.references import Reference
+from parsl.dataflow.states import States
 from parsl.dataflow.taskrecord import Error
 
 if TYPE_CHECKING:
@@ -21,12 +22,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# A task whose try has failed is not running until it is launched again.
+_RUNNING = frozenset((States.launched, States.joining))
+
 T = TypeVar("T")
 
 _OPEN = frozenset((PENDING, RUNNING))
 
-# In place of the condition of a future that was settled before anybody waited for it.
-_SETTLED_WITHOUT = object()
+
+class _Without:
+    """Stands in place of the condition of a future that was settled before anybody waited for it."""
+
+
+# That of the thread that owns the tasks. Others who settle a future have one each, and so know who was first.
+_SETTLED_WITHOUT = _Without()
 
 
 class LazyFuture(Future[T]):
@@ -50,7 +59,7 @@ class LazyFuture(Future[T]):
     def _condition(self) -> threading.Condition:  # type: ignore[override]  # made when asked for
         fields = self.__dict__
         lock = fields.get("lock") or fields.setdefault("lock", threading.Condition())
-        if lock is _SETTLED_WITHOUT:
+        if isinstance(lock, _Without):
             while self._state in _OPEN:
                 time.sleep(0)  # the other thread is between two statements of `settle`
             lock = fields.setdefault("late_lock", threading.Condition())
@@ -85,40 +94,49 @@ class LazyFuture(Future[T]):
         for future in function() or ():
             future.run_callbacks()
 
-    def settle(self, outcome: Outcome) -> bool:
-        """Give the future its result or exception and wake who waits for it, once.
+    def settle(self, outcome: Outcome, without: _Without = _SETTLED_WITHOUT) -> bool:
+        """Give the future its result or exception and wake who waits for it; the first outcome counts.
 
-        Only the thread that owns the task calls this.
+        Args:
+            outcome: how it ended.
+            without: for the thread that owns the task what it is by default; for another one an object of its own.
 
         Returns:
             Whether callbacks are waiting to be called with `run_callbacks`: those of this future, or of others that
             have been settled with it.
         """
-        if isinstance(outcome, Error):
-            self._exception = outcome.exception
-            state = CANCELLED_AND_NOTIFIED if isinstance(outcome.exception, CancelledError) else FINISHED
-        else:
-            self._result = outcome.result
-            state = FINISHED
         fields = self.__dict__
-        lock = fields.setdefault("lock", _SETTLED_WITHOUT)
-        if lock is _SETTLED_WITHOUT:
-            self._state = state
+        lock = fields.setdefault("lock", without)
+        if lock is without:
+            self._take(outcome)
             return False
+        if isinstance(lock, _Without):
+            return False  # somebody else was first, and nobody has waited before that
+        followers: Sequence[Callable[[], Any]] = ()
         with lock:
-            self._state = state
-            for waiter in fields.get("waiters", ()):
-                if state is CANCELLED_AND_NOTIFIED:
-                    waiter.add_cancelled(self)
-                elif self._exception is not None:
-                    waiter.add_exception(self)
-                else:
-                    waiter.add_result(self)
-            lock.notify_all()
-            followers = fields.pop("followers", ())
+            if self._state in _OPEN:
+                self._take(outcome)
+                for waiter in fields.get("waiters", ()):
+                    if self._state is CANCELLED_AND_NOTIFIED:
+                        waiter.add_cancelled(self)
+                    elif self._exception is not None:
+                        waiter.add_exception(self)
+                    else:
+                        waiter.add_result(self)
+                lock.notify_all()
+                followers = fields.pop("followers", ())
         for function in followers:
             self._settled_with.extend(function() or ())
         return bool(fields.get("callbacks") or fields.get("settled_with"))
+
+    def _take(self, outcome: Outcome) -> None:
+        # The state comes last: who finds it settled reads the rest.
+        if isinstance(outcome, Error):
+            self._exception = outcome.exception
+            self._state = CANCELLED_AND_NOTIFIED if isinstance(outcome.exception, CancelledError) else FINISHED
+        else:
+            self._result = outcome.result
+            self._state = FINISHED
 
     @property
     def _settled_with(self) -> list[LazyFuture[Any]]:
@@ -221,15 +239,24 @@ class AppFuture(LazyFuture[T]):
         return self.__dict__.get("stderr_given")
 
     def cancel(self) -> bool:
-        """Cancel the call if it has not started.
+        """Cancel the call, and all calls that depend on it.
+
+        A call that has not begun never will. One that runs is stopped where the executor can do that, with all
+        programs that it has started: HighThroughputExecutor ends and replaces its worker, threads cannot be stopped.
+        A join app that waits for others is cancelled with those that it has called.
 
         Returns:
-            True when the call is cancelled (now, or already); it will not run, and `result` raises CancelledError.
-            False when it has ended or is running.
+            True when the call is cancelled (now, or already): `result` raises CancelledError. False when it has
+            ended, or runs where it cannot be stopped.
         """
         if self._state not in _OPEN:
             return self.cancelled()
         return self.task_record.dfk.cancel_task(self.task_record)
+
+    def cancel_at_once(self, exception: CancelledError) -> bool:
+        """Make the future cancelled, from any thread, for the kernel; return whether it was open until now."""
+        self.settle(Error(exception), _Without())
+        return self._exception is exception
 
     def cancelled(self) -> bool:
         """Tell whether the call was cancelled."""
@@ -237,7 +264,8 @@ class AppFuture(LazyFuture[T]):
 
     def running(self) -> bool:
         """Tell whether the call has been handed to an executor and has not ended."""
-        return self._state in _OPEN and self.task_record.try_launched is not None
+        task = self.task_record
+        return self._state in _OPEN and task.try_launched is not None and task.status in _RUNNING
 
     def task_status(self) -> str:
         """Return the name of the state in which the task is."""

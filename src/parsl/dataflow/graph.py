@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl.app.exception_codec import shown
 from parsl.dataflow.errors import DependencyError, JoinError
-from parsl.dataflow.futures import AppFuture
+from parsl.dataflow.futures import AppFuture, LazyFuture
 from parsl.dataflow.states import FINAL_STATES, LEGAL, States
 from parsl.dataflow.taskrecord import Error, Outcome, TaskRecord, Value
 from parsl.errors import InternalConsistencyError
@@ -29,7 +29,6 @@ logger = logging.getLogger(__name__)
 # Of the exception, mostly written for `Exception` alone, and of the task.
 RetryHandler = Callable[[Any, TaskRecord], float]
 
-_NOT_LAUNCHED = frozenset({States.unsched, States.pending})
 # A task under which so many workers have died is what kills them.
 POISONOUS = 3
 
@@ -59,6 +58,9 @@ class Effects(Protocol):
 
     def bring(self, future: AppFuture[Any], task: TaskRecord) -> None:
         """Have the value brought for which a reference stands in `future`; then comes `brought`."""
+
+    def cancel(self, task: TaskRecord) -> None:
+        """Cancel `task` if that is possible: the join app that has called it is cancelled."""
 
     def describe(self, future: Future[Any]) -> str:
         """Name a future in the message of an error."""
@@ -92,6 +94,8 @@ class TaskGraph:
         self._retry_handler = retry_handler
         self._system_retries = system_retries
         self._ready: deque[TaskRecord] = deque()
+        # Tasks that are to be cancelled, each with the number of the one on which it depends.
+        self._doomed: deque[tuple[TaskRecord, int]] = deque()
         self._draining = False
 
     # -- events --------------------------------------------------------------------------------------------------
@@ -185,9 +189,14 @@ class TaskGraph:
         self._move(task, state)
 
     def cancel(self, task: TaskRecord) -> bool:
-        """Cancel `task` if it has not been launched; return whether it is cancelled."""
-        if task.status in _NOT_LAUNCHED:
+        """Cancel `task` unless an executor has it; return whether it is cancelled."""
+        if task.status is not States.launched and not task.app_fu.done():
+            joins = task.joins if isinstance(task.joins, list) else [task.joins]
             self.fail(task, CancelledError(f"task {task.id} was cancelled"))
+            for future in joins:
+                # What is older was not called by this join app, but given to it.
+                if isinstance(future, AppFuture) and future.task_record.dfk is task.dfk and future.tid > task.id:
+                    self._effects.cancel(future.task_record)
         return task.app_fu.cancelled()
 
     # -- the work list -------------------------------------------------------------------------------------------
@@ -198,7 +207,10 @@ class TaskGraph:
             return
         self._draining = True
         try:
-            while self._ready:
+            while self._ready or self._doomed:
+                if self._doomed:
+                    self._cancel_with(*self._doomed.popleft())
+                    continue
                 task = self._ready.popleft()
                 if task.waiting:
                     continue  # it stood there twice, and the first time has brought it to wait for something else
@@ -216,7 +228,7 @@ class TaskGraph:
         if task.depends:
             failures = self._failures(task.depends)
             if failures:
-                self._finish(task, States.dep_fail, Error(DependencyError(failures, task.id)))
+                self._finish(task, States.dep_fail, Error(self._why_not(task, failures)))
                 return
             try:
                 task.args, task.kwargs = self._unwrap(task)
@@ -228,6 +240,13 @@ class TaskGraph:
         except BaseException as e:  # noqa: BLE001 - an executor or memoizer may raise anything; it is the task's failure
             if task.status not in FINAL_STATES:
                 self._attempt_failed(task, e)
+
+    def _why_not(self, task: TaskRecord, failures: list[tuple[BaseException, str]]) -> BaseException:
+        for future in task.depends:
+            if isinstance(future, LazyFuture) and future.cancelled():
+                text = f"task {task.id} was cancelled with {self._effects.describe(future)}, for which it waits"
+                return CancelledError(text)
+        return DependencyError(failures, task.id)
 
     def _unwrap(self, task: TaskRecord) -> tuple[tuple[Any, ...], dict[str, Any]]:
         unwrap = self._unwrap_for[task.join]
@@ -275,8 +294,8 @@ class TaskGraph:
         if isinstance(exception, CancelledError):
             self._finish(task, States.failed, Error(exception))
             return
-        is_loss = isinstance(exception, ExecutionLost) and not exception.asked_for
-        if is_loss and self._system_retries and self._lost(task, exception):
+        loss = exception if isinstance(exception, ExecutionLost) and not exception.asked_for else None
+        if loss is not None and self._system_retries and self._lost(task, loss):
             return
         try:
             task.fail_cost += 1 if self._retry_handler is None else self._retry_handler(exception, task)
@@ -367,10 +386,22 @@ class TaskGraph:
     def _finish(self, task: TaskRecord, state: States, outcome: Outcome) -> None:
         self._move(task, state)
         self._effects.settle(task, outcome)
-        for child in task.take_dependents():
+        children = task.take_dependents()
+        if isinstance(outcome, Error) and isinstance(outcome.exception, CancelledError):
+            # They need not wait for what else they depend on.
+            self._doomed.extend([(child, task.id) for child in children])
+            return
+        for child in children:
             child.waiting -= 1
             if child.waiting == 0:
                 self._ready.append(child)
+
+    def _cancel_with(self, task: TaskRecord, parent: int) -> None:
+        """Cancel a task that waits for one that was cancelled."""
+        if task.status in _WAITING:
+            state = States.dep_fail if task.status is States.pending else States.failed
+            text = f"task {task.id} was cancelled with task {parent}, for which it waits"
+            self._finish(task, state, Error(CancelledError(text)))
 
     def _move(self, task: TaskRecord, state: States) -> None:
         old = task.status

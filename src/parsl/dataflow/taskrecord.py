@@ -57,7 +57,7 @@ class Kernel(Protocol):
         """Take note of how an attempt at `task` ended; safe from every thread."""
 
     def cancel_task(self, task: TaskRecord) -> bool:
-        """Cancel `task` if that is still possible."""
+        """Cancel `task` and what depends on it, if that is still possible."""
 
     def cancel_soon(self, task: TaskRecord) -> None:
         """Cancel `task` if that is still possible, without waiting to hear about it."""

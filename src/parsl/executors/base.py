@@ -101,6 +101,7 @@ class ParslExecutor(ABC):
         label: name of the executor, unique in a kernel; apps name it in `executors=`.
         working_dir: folder into which files are staged, or None.
         storage_access: staging providers in order of preference, or None for the default ones.
+        stops_calls: whether `cancel` stops a call that runs as well, so that each can be counted as cancelled at once.
         remote_monitoring_radio: how tasks send monitoring messages, or None for the executor's own way.
     """
 
@@ -108,6 +109,7 @@ class ParslExecutor(ABC):
     radio_mode: str = "udp"
     working_dir: str | None = None
     storage_access: list[Staging] | None = None
+    stops_calls: bool = False
     remote_monitoring_radio: Any = None
     hub_address: str | None = None
     hub_zmq_port: int | None = None
@@ -172,7 +174,7 @@ class ParslExecutor(ABC):
         future.add_done_callback(lambda f: call.done(outcome_of(f)))
 
     def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
-        """Try to cancel a launched call that has not started; tell `answer` whether it worked.
+        """Try to cancel a launched call: drop it, or stop it if `stops_calls`; tell `answer` whether it worked.
 
         When it did, `call.done` is told a CancelledError first. May be asked by the kernel's loop only, and must
         not block. This default cancels nothing.

@@ -14,11 +14,11 @@ from parsl.executors.high_throughput.manager_selector import (
 )
 from parsl.executors.high_throughput.messages import (
     CANCELLED,
-    DONE,
     MANAGER_LOST,
     OLDEST_PROTOCOL,
     PROTOCOL_VERSION,
     RAISED,
+    Cancel,
     Drained,
     Draining,
     Emptied,
@@ -496,16 +496,22 @@ def test_stop_goes_to_every_manager(broker, outbox):
     assert outbox.sent(b"a", Stop) == outbox.sent(b"b", Stop) == [Stop()]
 
 
-def test_a_queued_task_can_be_cancelled_once(broker, outbox):
+def test_queued_tasks_are_cancelled_and_others_are_the_managers_to_cancel(broker, outbox):
     broker.register(b"a", register(b"a"), 0)
-    broker.submit(submit(1, 2, 3))
+    broker.register(b"b", register(b"b"), 0)
+    broker.submit(submit(1, 2, 3, 4, 5))
     broker.assign(0)
-    assert [broker.cancel(n) for n in (1, 2, 2, 99)] == [False, True, False, False]
-    broker.heard(b"a", done(1), 1)
+    here = {name: set(outbox.tasks_of(name)) for name in (b"a", b"b")}
+    assert sorted(here[b"a"] | here[b"b"]) == [1, 2]
+    broker.cancel([1, 3, 99, 4])
+    broker.cancel([3])
+    holder = next(name for name, tasks in here.items() if 1 in tasks)
+    assert {name: outbox.sent(name, Cancel) for name in here if outbox.sent(name, Cancel)} == {holder: [Cancel([1])]}
+    broker.heard(holder, Results([Result(1, CANCELLED, Payload(b""))], 1), 1)
     broker.assign(0)
     broker.flush(1)
-    assert [(r.id, r.status) for r in outbox.reported()] == [(2, CANCELLED), (1, DONE)]
-    assert outbox.tasks_of(b"a") == [1, 3]
+    assert sorted((r.id, r.status) for r in outbox.reported()) == [(1, CANCELLED), (3, CANCELLED), (4, CANCELLED)]
+    assert outbox.tasks_of(holder) == [1, 5]
 
 
 def test_idle_time_counts_from_the_last_result(broker):

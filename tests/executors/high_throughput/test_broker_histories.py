@@ -17,6 +17,7 @@ from parsl.executors.high_throughput.messages import (
     CANCELLED,
     DONE,
     RAISED,
+    Cancel,
     Drained,
     Draining,
     Emptied,
@@ -276,11 +277,14 @@ class History(RuleBasedStateMachine):
         self.broker.failed(name, Result(number, RAISED, Payload(b"no room")), self.now)
         self.end_pass()
 
-    @rule(number=st.integers(1, 60))
-    def cancel(self, number):
-        assert self.broker.cancel(number) == (number in self.outbox.queued)
+    @rule(numbers=st.sets(st.integers(1, 60), max_size=4))
+    def cancel(self, numbers):
+        given = {name: m.tasks & numbers for name, m in self.outbox.model.items() if m.tasks & numbers}
+        before = len(self.outbox.managers)
+        self.broker.cancel(sorted(numbers))
         self.broker.flush(self.now)
-        assert number not in self.outbox.queued
+        assert not numbers & set(self.outbox.queued)
+        assert {i: set(m.tasks) for i, m in self.outbox.managers[before:] if type(m) is Cancel} == given
 
     @rule(name=names, message=st.sampled_from([Draining(), Heartbeat(), done(1, 2, credit=9)]))
     @precondition(lambda self: len(self.outbox.model) < 3)

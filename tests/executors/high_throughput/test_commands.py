@@ -8,7 +8,7 @@ import pytest
 
 from parsl.executors.high_throughput.commands import CommandClient
 from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
-from parsl.executors.high_throughput.messages import Answer, Cancel, Query
+from parsl.executors.high_throughput.messages import Answer, Query
 from parsl.loop import Loop
 
 SECONDS = 20
@@ -79,7 +79,7 @@ def test_closing_ends_open_questions_and_later_ones(loop, client, sent, asker):
     assert [type(a) for a in answers] == [CommandClientBadError]
     with pytest.raises(CommandClientBadError):
         client.run("MANAGERS")
-    loop.call(client.cancel, 1, answers.append)
+    loop.call(client.ask, "MANAGERS", answers.append)
     assert [type(a) for a in answers] == [CommandClientBadError] * 2
 
 
@@ -91,10 +91,10 @@ def test_questions_on_the_loop_are_answered_by_a_call(loop, client, sent):
         found.append(value)
         answered.set()
 
-    loop.call(client.cancel, 5, answer)
-    cancel = sent.get(timeout=SECONDS)
-    assert cancel == Cancel(cancel.query, 5)
-    loop.post(client.answered, Answer(cancel.query, True))
+    loop.call(client.ask, "WORKERS", answer)
+    question = sent.get(timeout=SECONDS)
+    assert question == Query(question.query, "WORKERS")
+    loop.post(client.answered, Answer(question.query, True))
     assert answered.wait(SECONDS)
     assert found == [True]
 

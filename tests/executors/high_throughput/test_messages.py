@@ -68,7 +68,7 @@ SAMPLES = {
         Submit([TASK, LARGE], {3: b"code"}, [1, 2]),
         Hold("m"),
         Drain("4"),
-        Cancel(1, 7),
+        Cancel([7, 8]),
         Query(2, "MANAGERS"),
         Stop(),
     ],
@@ -84,6 +84,7 @@ SAMPLES = {
     "to_manager": [
         Registered(["/a", "/b"], True, "/shm/x"),
         Tasks([TASK, LARGE], {3: b"code"}, [1]),
+        Cancel([7]),
         Heartbeat(),
         Drained(),
         Refused("why"),

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from parsl.executors.high_throughput.messages import (
+    CANCELLED,
     DONE,
     RAISED,
+    TIMED_OUT,
     WORKER_LOST,
     Codec,
     Payload,
@@ -21,7 +23,9 @@ from parsl.executors.high_throughput.messages import (
     WorkerReady,
     read_loss,
 )
-from parsl.executors.high_throughput.pool import Pool
+from parsl.executors.high_throughput.pool import Death, Pool
+
+KILLED = Death("signal SIGKILL")
 
 TASK, FROM_WORKER = Codec(Task), Codec(WorkerDone | WorkerReady)
 
@@ -33,12 +37,16 @@ class FakeWorker:
         self.taken = None
         self.claim = 0
         self.said = deque()
+        # The task for which it is being killed: it still ends that, and takes and claims another, but begins none.
+        self.doomed = 0
 
     @property
     def state(self):
         if self.taken is None:
             return "idle"
-        return "running" if self.claim == self.taken else "unclaimed"
+        if self.claim != self.taken:
+            return "unclaimed"
+        return "running" if self.doomed in (0, self.taken) else "kept from it"
 
 
 class FakeHands:
@@ -72,6 +80,13 @@ class FakeHands:
         self.started.append(slot)
         self.workers[slot] = FakeWorker()
 
+    def stop_worker(self, slot, task_id):
+        worker = self.workers.get(slot)
+        if worker is None or worker.claim != task_id:
+            return False
+        worker.doomed = task_id
+        return True
+
     # -- what happens to workers
 
     def take(self, slot):
@@ -90,11 +105,11 @@ class FakeHands:
         while said:
             self.pool.done(FROM_WORKER.decode(said.popleft()).result)
 
-    def die(self, slot):
+    def die(self, slot, death=KILLED):
         """End a worker as the manager sees it: what it said is read first."""
         self.read(slot)
         worker = self.workers.pop(slot)
-        return self.pool.worker_gone(slot, worker.claim, "signal SIGKILL", "host node, log x")
+        return self.pool.worker_gone(slot, worker.claim, death, "host node, log x")
 
 
 def pool_of(workers=1, room=100, prefetch=0):
@@ -306,6 +321,105 @@ def test_what_was_taken_back_keeps_its_place():
     assert mailbox(hands) == [2, 3, 4, 5, 6]
 
 
+def test_a_worker_that_was_ended_since_its_task_took_too_long_says_so():
+    pool, hands = pool_of(1)
+    pool.add(tasks(1, 2))
+    hands.take(0)
+    hands.claim(0)
+    assert hands.die(0, Death("its time was over", "  File x", "too slow")) is False
+    (result,) = pool.take_results()
+    loss = read_loss(result.payload)
+    assert (result.id, result.status, loss.cause, loss.stack) == (1, TIMED_OUT, "too slow", "  File x")
+
+
+# -- cancelling --------------------------------------------------------------------------------------------------------
+
+
+def ends(pool):
+    return [(r.id, r.status) for r in pool.take_results()]
+
+
+def test_tasks_that_have_not_begun_are_dropped_from_mailbox_and_backlog():
+    pool, hands = pool_of(1, room=3)
+    pool.add(tasks(1, 2, 3, 4, 5, 6))
+    assert pool.cancel([5, 2, 77]) is False
+    assert ends(pool) == [(2, CANCELLED), (5, CANCELLED)]
+    assert mailbox(hands) == [1, 3, 4]
+    hands.room = 9
+    pool.fill()
+    assert mailbox(hands) == [1, 3, 4, 6]
+    assert pool.cancel([2, 5]) is False
+    assert ends(pool) == []
+
+
+def test_a_task_that_runs_is_stopped_with_its_worker_and_with_no_other():
+    pool, hands = pool_of(2)
+    pool.add(tasks(1, 2, 3))
+    for slot in (0, 1):
+        hands.take(slot)
+        hands.claim(slot)
+    assert pool.cancel([2]) is False
+    assert [hands.workers[slot].doomed for slot in (0, 1)] == [0, 2]
+    assert ends(pool) == []
+    assert pool.cancel([2]) is False, "its worker is dying already"
+    assert hands.die(1) is False
+    assert ends(pool) == [(2, CANCELLED)]
+    assert hands.started == [1]
+    assert mailbox(hands) == [3]
+
+
+def test_a_task_that_ends_before_it_is_stopped_has_ended_and_the_next_one_runs_elsewhere():
+    pool, hands = pool_of(1)
+    pool.add(tasks(1, 2, 3))
+    hands.take(0)
+    hands.claim(0)
+    pool.cancel([1])
+    hands.finish(0)
+    hands.take(0)
+    hands.claim(0)
+    assert hands.workers[0].state == "kept from it"
+    assert hands.die(0) is False
+    assert ends(pool) == [(1, DONE)]
+    assert sorted(mailbox(hands)) == [2, 3]
+
+
+def test_the_next_task_is_not_lost_even_when_it_was_not_claimed():
+    pool, hands = pool_of(1)
+    pool.add(tasks(1, 2))
+    hands.take(0)
+    hands.claim(0)
+    pool.cancel([1])
+    hands.finish(0)
+    hands.take(0)
+    assert hands.die(0) is True
+    assert ends(pool) == [(1, DONE)]
+    assert mailbox(hands) == []
+    pool.settle_suspects()
+    assert mailbox(hands) == [2]
+
+
+def test_a_task_that_a_worker_has_just_taken_is_looked_for_again():
+    pool, hands = pool_of(1)
+    pool.add(tasks(1))
+    hands.take(0)
+    assert pool.cancel([1]) is True
+    hands.claim(0)
+    assert pool.cancel([1]) is False
+    hands.die(0)
+    assert ends(pool) == [(1, CANCELLED)]
+
+
+def test_a_task_that_has_ended_unread_is_not_cancelled():
+    pool, hands = pool_of(1)
+    pool.add(tasks(1))
+    hands.take(0)
+    hands.claim(0)
+    hands.finish(0)
+    assert pool.cancel([1]) is False
+    assert ends(pool) == [(1, DONE)]
+    assert hands.workers[0].doomed == 0
+
+
 def test_a_pool_that_ends_starts_no_worker_anew():
     pool, hands = pool_of(1)
     pool.drain()
@@ -325,7 +439,9 @@ class History(RuleBasedStateMachine):
         self.last = 0
         self.reports = Counter()
         self.died_with = set()
+        self.cancelled = set()
         self.to_settle = 0
+        self.in_order = True
 
     def collect(self):
         for result in self.pool.take_results():
@@ -333,8 +449,10 @@ class History(RuleBasedStateMachine):
             assert self.reports[result.id] == 1, "reported twice"
             assert 1 <= result.id <= self.last, "never given"
             assert (result.status == WORKER_LOST) == (result.id in self.died_with), "lost, and no worker died with it"
+            assert result.status != CANCELLED or result.id in self.cancelled, "nobody has cancelled it"
         waiting = mailbox(self.hands) + [t.id for t in self.pool._backlog]
-        assert waiting == sorted(set(waiting)), "out of order, or there twice"
+        assert len(waiting) == len(set(waiting)), "there twice"
+        assert not self.in_order or waiting == sorted(waiting), "out of order"
         held = {w.taken for w in self.hands.workers.values()} - {None}
         assert not held & set(waiting), "with a worker and waiting as well"
         assert not (held | set(waiting)) & set(self.reports), "reported while it waits or runs"
@@ -366,11 +484,23 @@ class History(RuleBasedStateMachine):
 
     @rule(slot=slots)
     def die(self, slot):
-        if self.hands.workers[slot].taken is not None:
-            self.died_with.add(self.hands.workers[slot].taken)
+        worker = self.hands.workers[slot]
+        if worker.doomed:
+            # What it was kept from is put in front, though what comes later may lie in the mailbox.
+            self.in_order = False
+        elif worker.taken is not None:
+            self.died_with.add(worker.taken)
         self.to_settle += self.hands.die(slot)
         assert slot in self.hands.workers
         self.collect()
+
+    @rule(numbers=st.sets(st.integers(1, 40), max_size=5))
+    def cancel(self, numbers):
+        self.cancelled.update(numbers)
+        again = self.pool.cancel(numbers)
+        assert again or all(w.taken not in numbers or w.state != "unclaimed" for w in self.hands.workers.values())
+        self.collect()
+        assert not numbers & {*mailbox(self.hands), *(t.id for t in self.pool._backlog)}, "cancelled, and waits"
 
     @rule(number=st.integers(1, 99))
     def stray_result(self, number):
@@ -393,6 +523,11 @@ class History(RuleBasedStateMachine):
         """Whatever has happened: once the workers have done their work, every task is reported."""
         if not hasattr(self, "pool"):
             return
+        while self.to_settle:
+            self.settle()
+        for slot in range(3):
+            if self.hands.workers[slot].doomed:
+                self.die(slot)
         while self.to_settle:
             self.settle()
         while any(w.taken or w.said for w in self.hands.workers.values()) or self.hands.mailbox:

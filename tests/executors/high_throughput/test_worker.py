@@ -7,6 +7,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import textwrap
 import traceback
 
 import msgspec
+import psutil
 import pytest
 
+from parsl import watchdog
 from parsl.app.errors import UnpicklableException
 from parsl.executors.high_throughput import worker as worker_module
 from parsl.executors.high_throughput.messages import DONE, RAISED, Payload
@@ -23,6 +26,7 @@ from parsl.executors.high_throughput.worker import Functions, receive, search_pa
 from parsl.serialize import facade
 from parsl.serialize.errors import DeserializationError, SerializationError
 from tests.executors.high_throughput.workers import ROOT, SECONDS, LiveWorker, packed
+from tests.live import pilot
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +299,37 @@ def test_system_exit_ends_the_process(mortal, code, status):
     assert ("last words" in errors) == (code == "last words")
     assert mortal.claim() == number
     assert receive(mortal.answers) == b""
+    assert mortal.last_words().startswith("SystemExit(")
+
+
+def test_a_crash_and_where_it_was_are_told(mortal):
+    def crash():
+        import ctypes
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        ctypes.string_at(1)
+
+    mortal.introduce()
+    mortal.call(crash)
+    returncode, _ = mortal.ended()
+    assert returncode == -signal.SIGSEGV
+    assert "in crash" in watchdog.frames(mortal.last_words(), "worker.py", "limits.py")
+
+
+def test_a_worker_that_is_to_be_killed_begins_nothing_more(mortal, tmp_path):
+    mortal.introduce()
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    first = mortal.call(lambda path: open(path).read(), str(gate))  # noqa: SIM115 - of the worker, which ends
+    with open(gate, "w"):  # opens when the call has begun
+        second = mortal.call(os.mkdir, str(tmp_path / "begun"))
+        mortal.doom(first)
+    assert mortal.result().id == first
+    pilot.wait_for(lambda: mortal.claim() == second and psutil.Process(mortal.process.pid).status() == "sleeping")
+    mortal.process.kill()
+    assert mortal.ended()[0] == -signal.SIGKILL
+    assert not (tmp_path / "begun").exists()
 
 
 def test_the_end_of_the_mailbox_ends_the_worker(mortal):

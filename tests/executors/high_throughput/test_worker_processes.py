@@ -93,7 +93,7 @@ class Node:
         dead = self.on_loop(self.processes.dead)
         assert dead == [worker]
         self.on_loop(worker.stream.drain)
-        self.on_loop(worker.stream.close)
+        self.on_loop(worker.close)
         return worker.process.returncode
 
     def close(self):

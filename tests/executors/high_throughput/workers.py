@@ -21,9 +21,10 @@ from parsl.executors.high_throughput.messages import (
 )
 from parsl.executors.high_throughput.segments import SegmentStore
 from parsl.executors.high_throughput.streams import LENGTH
-from parsl.executors.high_throughput.worker import CLAIM, receive
+from parsl.executors.high_throughput.worker import CLAIM, CLAIMS, receive
 from parsl.executors.high_throughput.worker_processes import MAILBOX
 from parsl.serialize import facade
+from parsl.watchdog import open_words, read_words
 
 SECONDS = 30
 
@@ -45,11 +46,12 @@ class LiveWorker:
         self.folder = str(folder)
         self.claims_path = f"{folder}/claims"
         with open(self.claims_path, "wb") as file:
-            file.write(bytes(CLAIM.size))
+            file.write(bytes(CLAIMS.size))
         self.mail, mailbox = socket.socketpair(socket.AF_UNIX, MAILBOX)
         self.answers, theirs = socket.socketpair()
         self.answers.settimeout(SECONDS)
-        fds = (mailbox.fileno(), theirs.fileno())
+        self.words = open_words()
+        fds = (mailbox.fileno(), theirs.fileno(), self.words)
         command = [sys.executable, "-m", "parsl.executors.high_throughput.worker"]
         self.process = subprocess.Popen(
             [*command, *map(str, (*fds, manager or os.getpid()))],
@@ -76,7 +78,13 @@ class LiveWorker:
 
     def claim(self):
         with open(self.claims_path, "rb") as file:
-            return CLAIM.unpack(file.read())[0]
+            return CLAIMS.unpack(file.read())[0]
+
+    def doom(self, number):
+        """Say that the worker is about to be killed for the sake of a task."""
+        with open(self.claims_path, "r+b") as file:
+            file.seek(CLAIM.size)
+            file.write(CLAIM.pack(number))
 
     def give(self, payload, function=0, environment=None):
         """Put a task into the mailbox and return its number."""
@@ -120,6 +128,10 @@ class LiveWorker:
         self.call(function, *args, **kwargs)
         return self.outcome()
 
+    def last_words(self):
+        """Return what the worker has written for the case of its end."""
+        return read_words(self.words)
+
     def ended(self):
         """Wait for the end of the process; return its exit code and what it wrote to standard error."""
         errors = self.process.communicate(timeout=SECONDS)[1]
@@ -129,6 +141,7 @@ class LiveWorker:
         """Let the worker go, and see to it that it goes."""
         self.mail.close()
         self.answers.close()
+        os.close(self.words)
         try:
             self.process.wait(SECONDS)
         finally:

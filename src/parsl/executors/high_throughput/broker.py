@@ -21,6 +21,7 @@ from parsl.executors.high_throughput.messages import (
     MANAGER_LOST,
     OLDEST_PROTOCOL,
     PROTOCOL_VERSION,
+    Cancel,
     Drained,
     Draining,
     Emptied,
@@ -129,12 +130,20 @@ class Broker:
         if message.forget:
             self._forget(message.forget)
 
-    def cancel(self, task_id: int) -> bool:
-        """Drop a queued task and report it cancelled; return whether it was still queued."""
-        found = self.queue.drop(task_id)
-        if found:
-            self._results.append(Result(task_id, CANCELLED, Payload(b"")))
-        return found
+    def cancel(self, task_ids: list[int]) -> None:
+        """Drop tasks that are queued and report them cancelled; have their managers do so with others."""
+        given = set()
+        for task_id in task_ids:
+            if self.queue.drop(task_id):
+                self._results.append(Result(task_id, CANCELLED, Payload(b"")))
+            else:
+                given.add(task_id)
+        if not given:
+            return
+        for manager in self.managers.values():
+            theirs = manager.tasks & given
+            if theirs:
+                self._outbox.to_manager(manager.identity, Cancel(sorted(theirs)))
 
     def hold(self, identity: bytes) -> bool:
         """Give a manager no further task; return whether it is known."""
@@ -197,7 +206,9 @@ class Broker:
         if message.tasks is not None:
             self._outbox.to_client(Held(name, message.tasks))
         if message.block_id in self._drains:
-            self._drains.begin(message.block_id, [m for m, r in self.managers.items() if r.block_id == message.block_id])
+            self._drains.begin(
+                message.block_id, [m for m, r in self.managers.items() if r.block_id == message.block_id]
+            )
             self._begin_drain(manager)
 
     def _back(self, identity: bytes, message: Register) -> Register:

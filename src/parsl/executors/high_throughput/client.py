@@ -22,11 +22,11 @@ from parsl.executors.high_throughput.interchange_process import (
 )
 from parsl.executors.high_throughput.losses import add_note, loss_error
 from parsl.executors.high_throughput.messages import (
+    CANCELLED,
     DONE,
-    MANAGER_LOST,
     RAISED,
-    WORKER_LOST,
     Answer,
+    Cancel,
     Drain,
     Emptied,
     Heartbeat,
@@ -101,6 +101,9 @@ class InterchangeClient:
         self._outgoing: list[Task] = []
         self._arguments: dict[int, Payload] = {}
         self._large: deque[tuple[int, int, bytes, Any, Any]] = deque()
+        # For each call that is to be cancelled, who wants to know; of some the interchange is still to be told.
+        self._cancelling: dict[int, list[Callable[[bool], object]]] = {}
+        self._to_cancel: list[int] = []
         self._in_flight = 0
         self._unsent = 0
         self._functions = FunctionBook()
@@ -200,8 +203,12 @@ class InterchangeClient:
             f"; not back: managers {', '.join(sorted(recovery.awaited))}" if recovery.awaited else "",
         )
         for number in again:
-            self._send_again(number)
+            if number in self._cancelling:
+                self._ended(Result(number, CANCELLED, Payload(b"")))
+            else:
+                self._send_again(number)
         self._take_news(Managers([], sorted(recovery.awaited)))
+        self._to_cancel = list(self._cancelling)
         self._flush()
         for manager in self._held:
             self._send(Hold(manager))
@@ -291,21 +298,21 @@ class InterchangeClient:
         return number
 
     def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
-        """Cancel a call that no manager has yet."""
+        """Drop a call wherever it is, or stop it.
+
+        Args:
+            call: the call; its end is told to `call.done` in any case.
+            answer: called after that with whether it was cancelled.
+        """
         number = call.executor_id
-        if number not in self.calls:
+        if number is None or number not in self.calls:
             answer(False)
             return
-        assert number is not None
-        waiting = next((w for w in self._large if w[0] == number), None)
-        if waiting is not None:
-            self._large.remove(waiting)
-            self._close_call(number).done(Error(CancelledError(f"task {call.id} was cancelled")))
-            answer(True)
-            return
-        # After all that is still to go out, so that the interchange knows the call.
-        self._flush()
-        self.commands.cancel(number, lambda found: answer(found is True))
+        answers = self._cancelling.get(number)
+        if answers is None:
+            answers = self._cancelling[number] = []
+            self._to_cancel.append(number)
+        answers.append(answer)
 
     def hold(self, manager: str) -> None:
         """Have a manager given no further task."""
@@ -328,6 +335,8 @@ class InterchangeClient:
         for number, call in calls.items():
             self._forget_arguments(number)
             call.done(Error(exception))
+            for answer in self._cancelling.pop(number, ()):
+                answer(False)
 
     def _post(self, number: int, function: int, body: bytes, buffers: Sequence[Any], resources: Any) -> None:
         if not buffers and len(body) < 1024:
@@ -387,6 +396,17 @@ class InterchangeClient:
             self._send(Submit(tasks, self._functions.take_new(), self._functions.take_dead()))
             if self.after_flush is not None:
                 self.after_flush()
+        if self._to_cancel and self._recovery is None:
+            self._tell_cancelled()
+
+    def _tell_cancelled(self) -> None:
+        """Have calls dropped; when all that was launched before has left, so that the interchange knows them."""
+        numbers, self._to_cancel = self._to_cancel, []
+        unsent = {waiting[0] for waiting in self._large}.intersection(numbers)
+        self._large = deque(waiting for waiting in self._large if waiting[0] not in unsent)
+        for number in unsent:
+            self._ended(Result(number, CANCELLED, Payload(b"")))
+        self._send(Cancel([number for number in numbers if number not in unsent]))
 
     def _received(self, data: memoryview) -> None:
         message = self._codec.decode(data)
@@ -427,9 +447,7 @@ class InterchangeClient:
             self._forget_extras(result.id)
         if call is None:
             # Also what a manager says again since it does not know that the dead interchange had passed it on.
-            logger.info(
-                "A result for call %d of executor %s is dropped: no such call is open", result.id, self._label
-            )
+            logger.info("A result for call %d of executor %s is dropped: no such call is open", result.id, self._label)
             self._drop(result.payload)
             return
         try:
@@ -440,7 +458,13 @@ class InterchangeClient:
             self._drop(result.payload)
         if self._arguments:
             self._forget_arguments(result.id)
+        answers = self._cancelling.pop(result.id, ()) if self._cancelling else ()
+        if answers and result.status > RAISED:
+            # What is lost while it is being cancelled is not to be tried again.
+            outcome = Error(CancelledError(f"task {call.id} was cancelled"))
         call.done(outcome)
+        for answer in answers:
+            answer(result.status > RAISED)
 
     def _drop(self, payload: Payload) -> None:
         try:
@@ -458,9 +482,9 @@ class InterchangeClient:
             exception = wrapper.get_exception()
             add_note(exception, f"in task {call.id} on {where}")
             return Error(exception)
-        if result.status in (WORKER_LOST, MANAGER_LOST):
-            return Error(loss_error(result, call.id))
-        return Error(CancelledError(f"task {call.id} was cancelled"))
+        if result.status == CANCELLED:
+            return Error(CancelledError(f"task {call.id} was cancelled"))
+        return Error(loss_error(result, call.id))
 
 
 __all__ = ["InterchangeClient", "InterchangeStartError", "interchange_command"]

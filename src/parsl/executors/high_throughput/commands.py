@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
-from parsl.executors.high_throughput.messages import Answer, Cancel, Query
+from parsl.executors.high_throughput.messages import Answer, Query
 from parsl.loop import Loop
 
 
@@ -58,11 +58,14 @@ class CommandClient:
 
     def ask(self, what: str, answer: Callable[[Any], object]) -> None:
         """Ask the interchange, on the loop; `answer` is called with what it says."""
-        self._post(answer, lambda number: Query(number, what))
-
-    def cancel(self, task: int, answer: Callable[[Any], object]) -> None:
-        """Ask the interchange, on the loop, to drop a queued task; `answer` is called with a truth value."""
-        self._post(answer, lambda number: Cancel(number, task))
+        if not self.ok:
+            answer(CommandClientBadError())
+            return
+        number = next(self._numbers)
+        question = Query(number, what)
+        self._waiting[number] = answer, question
+        if not self._paused:
+            self._send(question)
 
     def answered(self, message: Answer) -> None:
         """Take an answer."""
@@ -86,12 +89,3 @@ class CommandClient:
         waiting, self._waiting = self._waiting, {}
         for answer, _ in waiting.values():
             answer(CommandClientBadError())
-
-    def _post(self, answer: Callable[[Any], object], make: Callable[[int], Any]) -> None:
-        if not self.ok:
-            answer(CommandClientBadError())
-            return
-        number = next(self._numbers)
-        self._waiting[number] = answer, make(number)
-        if not self._paused:
-            self._send(self._waiting[number][1])

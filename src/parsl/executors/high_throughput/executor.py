@@ -95,6 +95,7 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
     """
 
     radio_mode = "htex"
+    stops_calls = True
     enable_mpi_mode: bool = False
     mpi_launcher: str = "mpiexec"
 
@@ -359,7 +360,7 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
         return future
 
     def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
-        """Cancel a call that no node has taken yet."""
+        """Drop a call wherever it is; one that runs is stopped by the end of its worker, which is replaced."""
         if self._client is None:
             answer(False)
         else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from parsl.executors.high_throughput.errors import InterchangeLost
 from parsl.executors.high_throughput.interchange_process import InterchangeProcess, InterchangeStartError
 from parsl.executors.high_throughput.recovery import FROZEN, Pulse, RestartLimit
+
 if TYPE_CHECKING:
     import socket
 

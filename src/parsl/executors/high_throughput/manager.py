@@ -17,10 +17,12 @@ from typing import Any
 import msgspec
 
 from parsl.executors.high_throughput import affinity, messages
+from parsl.executors.high_throughput.deaths import MemoryWatch, death_of
 from parsl.executors.high_throughput.graves import Graves
 from parsl.executors.high_throughput.interchange_link import InterchangeLink
 from parsl.executors.high_throughput.lease import usable_seconds
 from parsl.executors.high_throughput.messages import (
+    Cancel,
     Drained,
     Draining,
     Heartbeat,
@@ -42,18 +44,15 @@ from parsl.executors.high_throughput.messages import (
     WorkerReady,
 )
 from parsl.executors.high_throughput.mpi_block import block_nodes, make_pool
-from parsl.executors.high_throughput.pool import Pool
+from parsl.executors.high_throughput.pool import Death, Pool
 from parsl.executors.high_throughput.segments import SegmentStore, read_token
 from parsl.executors.high_throughput.streams import Stream
 from parsl.executors.high_throughput.undelivered import Undelivered
 from parsl.executors.high_throughput.worker import raised, where_is
-from parsl.executors.high_throughput.worker_processes import (
-    WorkerProcess,
-    WorkerProcesses,
-    cause_of_death,
-)
+from parsl.executors.high_throughput.worker_processes import WorkerProcess, WorkerProcesses
 from parsl.loop import Loop
 from parsl.version import VERSION
+from parsl.watchdog import read_words
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +61,9 @@ _MAX_FAILED_STARTS = 5
 
 # How long a task may be unclaimed by a live worker that has just taken it.
 _CLAIM_SECONDS = 1.0
+
+# How soon a cancelled task is looked for again that a worker has just taken, and not claimed yet.
+_CANCEL_SECONDS = 0.02
 
 
 class Manager:
@@ -108,6 +110,7 @@ class Manager:
         self._landed_arguments: dict[int, Payload] = {}
         self._refused: list[Result] = []
         self._failed_starts = 0
+        self._memory = MemoryWatch()
         self._graves = Graves(loop, patient=bool(self._nodes))
         self._heard = time.monotonic()
         self._asked: float | None = None
@@ -215,6 +218,8 @@ class Manager:
             if self._asked is not None:
                 self.pool.round_trip = self._heard - self._asked
                 self._asked = None
+        elif isinstance(message, Cancel):
+            self._cancel(message.tasks)
         elif isinstance(message, Registered):
             self._on_registered(message)
         elif isinstance(message, Reintroduce):
@@ -223,6 +228,10 @@ class Manager:
             self.end(f"refused by the interchange: {message.reason}", 1, tell=False)
         elif isinstance(message, (Drained, Stop)):
             self.end("drained" if isinstance(message, Drained) else "the interchange said so", 0, tell=False)
+
+    def _cancel(self, tasks: list[int]) -> None:
+        if self.pool.cancel(tasks):
+            self._loop.call_later(_CANCEL_SECONDS, self._cancel, tasks)
 
     def _take(self, message: Tasks, frames: Sequence[bytes | memoryview]) -> None:
         for number, body in message.functions.items():
@@ -261,7 +270,10 @@ class Manager:
 
     def _on_registered(self, message: Registered) -> None:
         if self._registered is None:
-            logger.info("Registered with the interchange, %s", "by streams" if self._link and self._link.by_streams else "over TCP")
+            logger.info(
+                "Registered with the interchange, %s",
+                "by streams" if self._link and self._link.by_streams else "over TCP",
+            )
             self._registered = message
             for worker in list(self._processes.by_slot.values()):
                 self._processes.introduce(worker)
@@ -276,6 +288,8 @@ class Manager:
         if silent > self._options.hb_threshold:
             self.end(f"the interchange has not been heard of for {silent:.0f} s", 1, tell=False)
             return
+        # What was killed for want of memory long ago tells nothing about a worker that is lost later.
+        self._memory.look()
         if self._registered is not None:
             self._ping()
         self._loop.call_later(self._options.hb_period, self._beat)
@@ -393,6 +407,10 @@ class Manager:
         if self._registered is not None:
             self._processes.introduce(worker)
 
+    def stop_worker(self, slot: int, task_id: int) -> bool:
+        """Kill the worker of a slot if it is at this task; its end comes as any other."""
+        return self._processes.stop(slot, task_id)
+
     def _setup(self, slot: int, claims: str) -> Setup:
         sys_path = self._registered.sys_path if self._registered is not None else []
         return Setup(
@@ -441,20 +459,21 @@ class Manager:
     def _bury(self, worker: WorkerProcess) -> None:
         # What it said before it died still counts.
         worker.stream.drain()
-        worker.stream.close()
-        cause = cause_of_death(worker.process.returncode)
-        logger.warning("Worker %d (process %d) has ended: %s", worker.slot, worker.process.pid, cause)
+        memory = self._memory.look()
+        death = death_of(worker.process.returncode, read_words(worker.words), memory, worker.peak)
+        worker.close()
+        logger.warning("Worker %d (process %d) has ended: %s", worker.slot, worker.process.pid, death.cause)
         if worker.slot not in self.pool.ready_slots:
             self._failed_starts += 1
             if self._failed_starts >= _MAX_FAILED_STARTS:
-                self.end(f"workers do not start: {cause}; see the standard error of the block", 1)
+                self.end(f"workers do not start: {death.cause}; see the standard error of the block", 1)
         environment = self._environment(worker.slot)
         marks = {n: environment[n] for n in ("PARSL_WORKER_POOL_ID", "PARSL_WORKER_RANK")}
         where = where_is(self._hostname, environment, worker.process.pid)
-        self._graves.dig(worker.slot, marks, lambda: self._worker_gone(worker.slot, cause, where))
+        self._graves.dig(worker.slot, marks, lambda: self._worker_gone(worker.slot, death, where))
 
-    def _worker_gone(self, slot: int, cause: str, where: str) -> None:
-        if self.pool.worker_gone(slot, self._processes.claim(slot), cause, where):
+    def _worker_gone(self, slot: int, death: Death, where: str) -> None:
+        if self.pool.worker_gone(slot, self._processes.claim(slot), death, where):
             self._loop.call_later(_CLAIM_SECONDS, self.pool.settle_suspects)
 
     def close(self) -> None:

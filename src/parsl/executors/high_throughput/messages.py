@@ -68,7 +68,7 @@ class PlacedTask(Task, array_like=True, frozen=True):
 
 
 # How a call ended, as far as those on the way need to know.
-DONE, RAISED, WORKER_LOST, MANAGER_LOST, CANCELLED = range(5)
+DONE, RAISED, WORKER_LOST, MANAGER_LOST, CANCELLED, TIMED_OUT = range(6)
 
 
 class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -76,8 +76,9 @@ class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     Attributes:
         id: number of the call.
-        status: DONE, RAISED, WORKER_LOST, MANAGER_LOST or CANCELLED.
-        payload: the packed result or exception; for a loss, an encoded `Loss`.
+        status: DONE, RAISED, WORKER_LOST, MANAGER_LOST, CANCELLED, or TIMED_OUT when the call did not end in time and
+            its worker was ended.
+        payload: the packed result or exception; for what was lost or took too long, an encoded `Loss`.
         seconds: how long the call ran in its worker.
     """
 
@@ -95,6 +96,7 @@ class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
         hostname: where it ran.
         cause: how it ended, in words.
         where: host, block and log, in words.
+        stack: what it was doing, innermost call first; empty where that is not known.
         asked_for: whether the task itself has asked for the end of its worker.
     """
 
@@ -102,6 +104,7 @@ class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
     hostname: str
     cause: str = ""
     where: str = ""
+    stack: str = ""
     asked_for: bool = False
 
 
@@ -137,10 +140,12 @@ class Hold(_Message, tag=2):
 
 
 class Cancel(_Message, tag=3):
-    """Drop a call if no manager has it yet; answered by `Answer` with a truth value."""
+    """Drop these calls wherever they are, and stop those that run; from the client, and on to managers.
 
-    query: int
-    task: int
+    The answer is the end of each: cancelled, unless it came to another end before.
+    """
+
+    tasks: list[int]
 
 
 class Query(_Message, tag=4):
@@ -185,7 +190,7 @@ class Managers(_Message, tag=8):
 
 
 class Answer(_Message, tag=9):
-    """The answer to a `Query` or `Cancel`."""
+    """The answer to a `Query`."""
 
     query: int
     body: Any
@@ -351,7 +356,7 @@ class ManagerView(msgspec.Struct, array_like=True):
 FromClient = Submit | Hold | Drain | Cancel | Query | Stop | Heartbeat
 ToClient = Results | Managers | Held | Emptied | Answer | Trouble | Monitoring | Heartbeat
 FromManager = Register | Results | Heartbeat | Draining | Leaving | Monitoring
-ToManager = Registered | Tasks | Received | Reintroduce | Heartbeat | Drained | Refused | Stop
+ToManager = Registered | Tasks | Cancel | Received | Reintroduce | Heartbeat | Drained | Refused | Stop
 
 FromWorker = WorkerReady | WorkerDone | Monitoring
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from parsl.executors.errors import InvalidResourceSpecification
-from parsl.executors.high_throughput.messages import Loss, Payload, PlacedTask, Result, Task
+from parsl.executors.high_throughput.messages import Payload, PlacedTask, Result, Task
 from parsl.executors.high_throughput.mpi_prefix_composer import Ranks, read_specification, too_large
 from parsl.executors.high_throughput.pool import Hands, Pool
 
@@ -209,9 +209,9 @@ class MPIPool(Pool):
         ledger = self._ledger
         return ledger.running + max(len(ledger.waiting), self._prefetch) + ledger.wanted
 
-    def _lose(self, task_id: int, loss: Loss) -> None:
-        super()._lose(task_id, loss)
-        self._free(task_id)
+    def _end(self, result: Result) -> None:
+        super()._end(result)
+        self._free(result.id)
 
     def _free(self, task_id: int) -> None:
         if self._ranks.pop(task_id, None) is not None:

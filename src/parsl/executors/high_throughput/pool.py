@@ -10,9 +10,18 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from parsl.executors.high_throughput.messages import WORKER_LOST, Loss, Result, Task, lost
+from parsl.executors.high_throughput.messages import (
+    CANCELLED,
+    TIMED_OUT,
+    WORKER_LOST,
+    Loss,
+    Payload,
+    Result,
+    Task,
+    lost,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +34,22 @@ _ROUND_TRIPS = 4
 # Weight of a new measurement in a moving average.
 _WEIGHT = 0.05
 _WEIGHT_UP = 0.25
+
+
+class Death(NamedTuple):
+    """The end of a worker.
+
+    Attributes:
+        cause: how it ended, in words.
+        stack: where it was, innermost call first; empty when it could not say.
+        asked_for: whether the task has asked for it.
+        overdue: when it was ended since its task had not ended in time, what the task is to be told.
+    """
+
+    cause: str
+    stack: str = ""
+    overdue: str | None = None
+    asked_for: bool = False
 
 
 class Hands(Protocol):
@@ -44,6 +69,13 @@ class Hands(Protocol):
 
     def start_worker(self, slot: int) -> None:
         """Start a worker process for a slot."""
+
+    def stop_worker(self, slot: int, task_id: int) -> bool:
+        """Kill the worker of a slot if it is at this task.
+
+        Returns:
+            Whether it will be gone soon. If it has claimed another task by then, it has not begun that.
+        """
 
 
 class Pool:
@@ -66,8 +98,10 @@ class Pool:
         self._hostname = hostname
         self._tasks: dict[int, Task] = {}
         self._backlog: deque[Task] = deque()
-        # For each worker that died without a claim, the tasks that it may have had.
-        self._suspects: deque[dict[int, Loss]] = deque()
+        # For each worker that died without a claim, the tasks that it may have had; no loss where none can have begun.
+        self._suspects: deque[dict[int, Loss | None]] = deque()
+        # Which slots' workers are being killed, and for which cancelled tasks.
+        self._doomed: dict[int, int] = {}
         self._results: list[Result] = []
         self._ready: set[int] = set()
         self._service_time: float | None = None
@@ -106,13 +140,41 @@ class Pool:
             # Quick to believe in longer calls, of which a node that keeps many in stock would deprive others.
             self._service_time = known + (_WEIGHT_UP if seconds > known else _WEIGHT) * (seconds - known)
 
-    def worker_gone(self, slot: int, claimed: int, cause: str, where: str = "") -> bool:
+    def cancel(self, task_ids: Iterable[int]) -> bool:
+        """Drop tasks that have not begun, and stop the workers of those that have.
+
+        Each is reported at its end: as cancelled, unless it ended before it could be stopped.
+
+        Returns:
+            Whether this is to be called again a little later: a worker may have taken a task and not claimed it yet.
+        """
+        wanted = self._tasks.keys() & set(task_ids)
+        if not wanted:
+            return False
+        running = {task_id: slot for slot, task_id in self._hands.claims().items()}
+        for task_id in wanted & running.keys() & self._tasks.keys():
+            slot = running[task_id]
+            if slot not in self._doomed and self._hands.stop_worker(slot, task_id):
+                self._doomed[slot] = task_id
+        wanted &= self._tasks.keys()
+        wanted.difference_update(self._doomed.values())
+        if wanted - self._unassigned():
+            self._take_back()
+        dropped = wanted & self._unassigned()
+        if dropped:
+            self._backlog = deque(t for t in self._backlog if t.id not in dropped)
+            for task_id in sorted(dropped):
+                self._end(Result(task_id, CANCELLED, Payload(b"")))
+        self.fill()
+        return wanted != dropped
+
+    def worker_gone(self, slot: int, claimed: int, death: Death, where: str = "") -> bool:
         """A worker process has ended.
 
         Args:
             slot: its number.
             claimed: the task that it took last, 0 for none.
-            cause: how it ended, in words.
+            death: how it ended.
             where: where it ran, in words.
 
         Returns:
@@ -120,12 +182,19 @@ class Pool:
             taking a task and claiming it.
         """
         self._ready.discard(slot)
-        loss = Loss(str(slot), self._hostname, cause, where)
-        suspects: dict[int, Loss] = {}
-        if claimed in self._tasks:
-            self._lose(claimed, loss)
+        loss = Loss(str(slot), self._hostname, death.overdue or death.cause, where, death.stack, death.asked_for)
+        doomed = self._doomed.pop(slot, None)
+        suspects: dict[int, Loss | None] = {}
+        if claimed not in self._tasks:
+            suspects = dict.fromkeys(self._unaccounted(), None if doomed else loss)
+        elif claimed == doomed:
+            self._end(Result(claimed, CANCELLED, Payload(b"")))
+        elif doomed:
+            # It had ended the task for which it was killed, and was kept from beginning this one.
+            self._backlog.appendleft(self._tasks[claimed])
+            self.fill()
         else:
-            suspects = dict.fromkeys(self._unaccounted(), loss)
+            self._lose(claimed, loss, TIMED_OUT if death.overdue else WORKER_LOST)
         if suspects:
             self._suspects.append(suspects)
         if not self.draining:
@@ -139,8 +208,13 @@ class Pool:
         """
         claims = set(self._hands.claims().values())
         for task_id, loss in self._suspects.popleft().items():
-            if task_id in self._tasks and task_id not in claims:
+            if task_id not in self._tasks or task_id in claims:
+                continue
+            if loss is not None:
                 self._lose(task_id, loss)
+            elif task_id not in self._unassigned():
+                self._backlog.appendleft(self._tasks[task_id])
+        self.fill()
 
     def drain(self) -> None:
         """Start no worker anew: the node is about to end."""
@@ -186,13 +260,23 @@ class Pool:
 
     # -- insides -------------------------------------------------------------------------------------------------
 
-    def _lose(self, task_id: int, loss: Loss) -> None:
-        del self._tasks[task_id]
-        self._results.append(lost(task_id, WORKER_LOST, loss))
+    def _lose(self, task_id: int, loss: Loss, status: int = WORKER_LOST) -> None:
+        self._end(lost(task_id, status, loss))
+
+    def _end(self, result: Result) -> None:
+        """Report a task that no worker has ended."""
+        del self._tasks[result.id]
+        self._results.append(result)
 
     def _unassigned(self) -> set[int]:
         """Return the tasks that have not been put into the mailbox."""
         return {t.id for t in self._backlog}
+
+    def _take_back(self) -> list[int]:
+        """Empty the mailbox into the backlog, in front and in the order in which it had been filled."""
+        back = self._hands.take_back()
+        self._backlog.extendleft(reversed([self._tasks[i] for i in back if i in self._tasks]))
+        return back
 
     def _unaccounted(self) -> list[int]:
         """Return the tasks that may have been lost unclaimed: neither here, nor in the mailbox, nor claimed."""
@@ -200,10 +284,7 @@ class Pool:
         # Claims are of the tasks that workers took last, and these may have ended.
         if here.issuperset(self._tasks):
             return []
-        back = self._hands.take_back()
-        here.update(back)
-        # What was taken back goes to the front, in the order in which it had been given.
-        self._backlog.extendleft(reversed([self._tasks[i] for i in back if i in self._tasks]))
+        here.update(self._take_back())
         missing = [i for i in self._tasks if i not in here]
         self.fill()
         return missing

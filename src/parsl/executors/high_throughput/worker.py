@@ -1,7 +1,7 @@
 """One worker: takes a call from the node's mailbox, makes it, answers; one after another, in one thread.
 
-Started by the manager as `python -m parsl.executors.high_throughput.worker MAILBOX_FD ANSWER_FD MANAGER_PID`. It loads
-as little as it can: no zmq, no dataflow, no configuration.
+Started by the manager as `python -m parsl.executors.high_throughput.worker MAILBOX_FD ANSWER_FD WORDS_FD MANAGER_PID`.
+It loads as little as it can: no zmq, no dataflow, no configuration.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import socket
 import struct
 import sys
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
+from parsl import watchdog
 from parsl.executors.high_throughput import messages
 from parsl.executors.high_throughput.messages import (
     DONE,
     RAISED,
-    WORKER_LOST,
     Codec,
     FromWorker,
-    Loss,
     Payload,
     PlacedTask,
     Result,
@@ -36,7 +36,6 @@ from parsl.executors.high_throughput.messages import (
     Task,
     WorkerDone,
     WorkerReady,
-    lost,
 )
 from parsl.executors.high_throughput.segments import SegmentStore
 from parsl.executors.high_throughput.streams import LENGTH
@@ -45,7 +44,10 @@ from parsl.serialize.errors import SerializationError
 
 logger = logging.getLogger(__name__)
 
-CLAIM = struct.Struct("<q")
+# What manager and worker of a slot tell each other without a message: the task that the worker took last, and the task
+# for whose sake the manager is about to kill it, 0 for none.
+CLAIM = struct.Struct("=q")
+CLAIMS = struct.Struct("=qq")
 
 # A task in the mailbox is at most this long; what is longer lies in a segment. Less than what the C library takes from
 # the system anew at each read.
@@ -104,16 +106,20 @@ class Worker:
         self._functions = Functions(setup.functions)
         with open(setup.claims, "r+b") as file:
             claims = mmap.mmap(file.fileno(), 0)
-        at = setup.slot * CLAIM.size
+        slot = memoryview(claims).cast("q")[setup.slot * 2 : setup.slot * 2 + 2]
         self._send(WorkerReady())
-        decode, read, claim = self._codec.decode, self._mailbox.recv, CLAIM.pack_into
+        decode, read = self._codec.decode, self._mailbox.recv
         debug = logger.isEnabledFor(logging.DEBUG)
         while True:
             letter = read(LARGEST_LETTER)
             if not letter:
                 return
             task: Any = decode(letter)
-            claim(claims, at, task.id)
+            slot[0] = task.id
+            if slot[1]:
+                # The manager kills this worker for the task before. It counts on this one not having begun.
+                while True:
+                    signal.pause()
             if debug:
                 logger.debug("Call %d begins", task.id)
             result = self._serve(task) if task.environment is None else self._serve_within(task, task.environment)
@@ -128,11 +134,8 @@ class Worker:
             value = function(*args, **kwargs)
             body, buffers = facade.pack_result(value)
             status = DONE
-        except (Terminated, KeyboardInterrupt):
+        except (SystemExit, KeyboardInterrupt):
             raise  # they ask for the end of the process, and get it
-        except SystemExit as e:
-            self._send(WorkerDone(self._asked_to_end(task, e)))
-            raise
         except BaseException as e:  # noqa: BLE001 - whatever the task raises is its result
             body, buffers = pack_exception(e, where_am_i())
             status = RAISED
@@ -141,12 +144,6 @@ class Worker:
         except OSError as e:
             return raised(task.id, e, where_am_i())
         return Result(task.id, status, payload, time.perf_counter() - started)
-
-    def _asked_to_end(self, task: Task, end: SystemExit) -> Result:
-        code = 0 if end.code is None else end.code if isinstance(end.code, int) else 1
-        rank = os.environ.get("PARSL_WORKER_RANK", "0")
-        loss = Loss(rank, socket.gethostname(), f"exit code {code & 0xFF}", where_am_i(), asked_for=True)
-        return lost(task.id, WORKER_LOST, loss)
 
     def _open(self, task: Task) -> tuple[Callable[..., Any], Any, Any]:
         body, buffers = self._store.open(task.payload) if task.payload.segment else (task.payload.body, _NO_BUFFERS)
@@ -278,14 +275,16 @@ def _terminated(*_: object) -> None:
 
 
 def main() -> None:
-    """Run a worker on the sockets whose descriptors and the manager whose process id the command line gives."""
+    """Run a worker on the descriptors and for the manager, by its process id, that the command line gives."""
     mailbox, answers = (socket.socket(fileno=int(fd)) for fd in sys.argv[1:3])
-    for s in (mailbox, answers):
-        s.set_inheritable(False)
+    words = int(sys.argv[3])
+    for fd in (mailbox.fileno(), answers.fileno(), words):
+        os.set_inheritable(fd, False)
+    watchdog.install(words)
     cores = os.environ.get("PARSL_WORKER_CORES")
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(c) for c in cores.split(",")])
-    die_with_parent(int(sys.argv[3]))
+    die_with_parent(int(sys.argv[4]))
     keep_log()
     # What runs in the worker must not find the worker's own command line, nor take its module for the user's script.
     sys.argv = [""]
@@ -295,6 +294,16 @@ def main() -> None:
         Worker(mailbox, answers).run()
     except (BrokenPipeError, ConnectionResetError):
         logger.info("the manager is gone")
+    except (SystemExit, KeyboardInterrupt) as e:
+        watchdog.say(_last_words(e))
+        raise
+
+
+def _last_words(exception: BaseException) -> str:
+    """Say where a task has asked for the end of its worker."""
+    stack = [f for f in traceback.extract_tb(exception.__traceback__) if f.filename != __file__]
+    lines = [f'  File "{f.filename}", line {f.lineno} in {f.name}\n' for f in reversed(stack)]
+    return f"{exception!r:.200}{watchdog.STACK}\n{''.join(lines)}"
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from parsl.executors.high_throughput.messages import Setup, Task, to_manager
 from parsl.executors.high_throughput.streams import Stream
-from parsl.executors.high_throughput.worker import CLAIM, LARGEST_LETTER
+from parsl.executors.high_throughput.worker import CLAIM, CLAIMS, LARGEST_LETTER
 from parsl.process_trees import kill_processes, marked
+from parsl.watchdog import open_words
 
 if TYPE_CHECKING:
     import psutil
@@ -43,16 +44,39 @@ class WorkerProcess:
         slot: its number on the node.
         process: the process.
         connection: the manager's end of the socket; `stream` is what reads and writes it.
+        words: descriptor of the file for its last words.
+        peak: bytes of memory that it had at most, once it has ended; 0 where that is not known.
     """
 
-    __slots__ = ("connection", "process", "slot", "stream")
+    __slots__ = ("connection", "peak", "process", "slot", "stream", "words")
 
     stream: Stream
 
-    def __init__(self, slot: int, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
+    def __init__(self, slot: int, process: subprocess.Popen[bytes], connection: socket.socket, words: int) -> None:
         self.slot = slot
         self.process = process
         self.connection = connection
+        self.words = words
+        self.peak = 0
+
+    def ended(self) -> bool:
+        """Tell whether the process has ended, and if so collect it."""
+        process = self.process
+        if process.returncode is None:
+            try:
+                # Unlike `poll`, this tells what the process has used.
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            except ChildProcessError:
+                return process.poll() is not None
+            if pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                self.peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return process.returncode is not None
+
+    def close(self) -> None:
+        """Close what is open; what it said and the manager has not read is lost."""
+        self.stream.close()
+        os.close(self.words)
 
 
 class WorkerProcesses:
@@ -80,7 +104,7 @@ class WorkerProcesses:
         self._codec = to_manager()
         self._claims_path = claims
         with open(claims, "wb") as file:
-            file.write(bytes(CLAIM.size * slots))
+            file.write(bytes(CLAIMS.size * slots))
         with open(claims, "r+b") as file:
             self._claims = mmap.mmap(file.fileno(), 0)
         self._mail, self._mailbox = socket.socketpair(socket.AF_UNIX, MAILBOX)
@@ -99,9 +123,10 @@ class WorkerProcesses:
         Raises:
             OSError: when no process can be started.
         """
-        CLAIM.pack_into(self._claims, slot * CLAIM.size, 0)
+        CLAIMS.pack_into(self._claims, slot * CLAIMS.size, 0, 0)
+        words = open_words()
         ours, theirs = socket.socketpair()
-        fds = (self._mailbox.fileno(), theirs.fileno())
+        fds = (self._mailbox.fileno(), theirs.fileno(), words)
         with theirs:
             try:
                 process = subprocess.Popen(
@@ -112,8 +137,9 @@ class WorkerProcesses:
                 )
             except OSError:
                 ours.close()
+                os.close(words)
                 raise
-        worker = self.by_slot[slot] = WorkerProcess(slot, process, ours)
+        worker = self.by_slot[slot] = WorkerProcess(slot, process, ours, words)
         return worker
 
     def introduce(self, worker: WorkerProcess) -> None:
@@ -144,11 +170,28 @@ class WorkerProcesses:
 
     def claim(self, slot: int) -> int:
         """Return the number of the task that the worker of a slot took last."""
-        return int(CLAIM.unpack_from(self._claims, slot * CLAIM.size)[0])
+        return int(CLAIM.unpack_from(self._claims, slot * CLAIMS.size)[0])
+
+    def stop(self, slot: int, task_id: int) -> bool:
+        """Kill the worker of a slot if it is at a task, and do no harm to another task.
+
+        Returns:
+            Whether it will be dead soon. If it has claimed another task by then, it has not begun that.
+        """
+        worker = self.by_slot.get(slot)
+        if worker is None:
+            return False
+        # In this order, while a worker claims a task before it looks here: either it sees this, or this sees its claim.
+        CLAIM.pack_into(self._claims, slot * CLAIMS.size + CLAIM.size, task_id)
+        if self.claim(slot) != task_id:
+            CLAIM.pack_into(self._claims, slot * CLAIMS.size + CLAIM.size, 0)
+            return False
+        worker.process.kill()
+        return True
 
     def dead(self) -> list[WorkerProcess]:
         """Return the workers whose processes have ended, no longer counted among the live ones."""
-        ended = [w for w in self.by_slot.values() if w.process.poll() is not None]
+        ended = [w for w in self.by_slot.values() if w.ended()]
         for worker in ended:
             del self.by_slot[worker.slot]
         if self._adopts:
@@ -165,7 +208,7 @@ class WorkerProcesses:
             worker.process.kill()
         for worker in self.by_slot.values():
             worker.process.wait()
-            worker.stream.close()
+            worker.close()
         self.by_slot.clear()
         for _ in range(_ROUNDS):
             if not kill_processes(victims):
