@@ -95,7 +95,7 @@ class TaskRecord:
         waiting: how many of them (or, for a joining task, of the futures it joins) are not done yet.
         dependents: tasks that wait for this one.
         fail_count: failed attempts so far; `fail_cost` what they cost, and `fail_history` their texts.
-        losses: how often the task was lost with what ran it, and `worker_losses` how often that was a worker of its own.
+        losses: how often the task was lost with what ran it; `worker_losses` how often that was its worker.
         try_id: number of the current attempt, from 0.
         invoked: seconds since the epoch at submission, and `returned`, `try_launched`, `try_returned` likewise.
     """

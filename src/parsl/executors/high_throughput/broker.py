@@ -13,14 +13,13 @@ from typing import Protocol
 
 import msgspec
 
+from parsl.executors.high_throughput.deliveries import Deliveries
 from parsl.executors.high_throughput.drains import Drains
 from parsl.executors.high_throughput.manager_record import ManagerRecord
 from parsl.executors.high_throughput.manager_selector import ManagerSelector
 from parsl.executors.high_throughput.messages import (
     CANCELLED,
     MANAGER_LOST,
-    OLDEST_PROTOCOL,
-    PROTOCOL_VERSION,
     Cancel,
     Drained,
     Draining,
@@ -51,6 +50,7 @@ from parsl.executors.high_throughput.messages import (
 )
 from parsl.executors.high_throughput.room import Room, order_of
 from parsl.executors.high_throughput.task_queue import TaskQueue
+from parsl.executors.high_throughput.versions import mismatch
 
 logger = logging.getLogger(__name__)
 
@@ -116,9 +116,7 @@ class Broker:
         self._drains = Drains()
         # Managers that have been given up, and must not come back: their calls run elsewhere.
         self._struck: dict[bytes, None] = {}
-        # Managers whose results are to be passed on, and those that have not been told that theirs were.
-        self._to_deliver: set[ManagerRecord] = set()
-        self._to_thank: set[ManagerRecord] = set()
+        self._deliveries = Deliveries()
 
     # -- from the client -----------------------------------------------------------------------------------------
 
@@ -177,7 +175,7 @@ class Broker:
 
     def register(self, identity: bytes, message: Register, now: float) -> None:
         """Take in a manager, or refuse one of a version that does not fit."""
-        problem = self._mismatch(message)
+        problem = mismatch(message, self._python_version, self._parsl_version)
         if problem is not None:
             logger.error("Refused manager %r on %s: %s", identity, message.hostname, problem)
             self._outbox.to_manager(identity, Refused(problem))
@@ -249,8 +247,7 @@ class Broker:
     def _take_results(self, manager: ManagerRecord, message: Results, now: float) -> None:
         manager.credit = message.credit
         if message.number:
-            manager.received = message.number
-            self._to_deliver.add(manager)
+            self._deliveries.came(manager, message.number)
         self._end(manager, message.results, now)
 
     def _end(self, manager: ManagerRecord, results: list[Result], now: float) -> None:
@@ -422,7 +419,7 @@ class Broker:
             manager.functions.update(bodies)
             for function in bodies:
                 self._holders.setdefault(function, set()).add(manager.identity)
-        self._to_thank.discard(manager)
+        self._deliveries.thanked(manager)
         self._outbox.to_manager(manager.identity, Tasks(tasks, bodies, [], manager.delivered))
 
     def flush(self, now: float) -> None:
@@ -430,11 +427,8 @@ class Broker:
         if self._results:
             results, self._results = self._results, []
             self._outbox.to_client(Results(results))
-        if self._to_deliver and self._outbox.delivered():
-            for manager in self._to_deliver:
-                manager.delivered = manager.received
-            self._to_thank |= self._to_deliver
-            self._to_deliver.clear()
+        if self._deliveries.waiting and self._outbox.delivered():
+            self._deliveries.passed_on()
         if self._changed:
             changed, self._changed = self._changed, set()
             gone = [i for i in changed if i not in self.managers]
@@ -452,14 +446,13 @@ class Broker:
     @property
     def owes_thanks(self) -> bool:
         """Whether `thank` has something to tell."""
-        return bool(self._to_thank or self._to_deliver)
+        return self._deliveries.owed
 
     def thank(self) -> None:
         """Tell managers whose results have reached the client that they need not keep them; to be called soon, but not
         after each result: the next tasks for a manager say it as well.
         """  # noqa: D205 - one sentence
-        thank, self._to_thank = self._to_thank, set()
-        for manager in thank:
+        for manager in self._deliveries.take_unthanked():
             if self.managers.get(manager.identity) is manager:
                 self._outbox.to_manager(manager.identity, Received(manager.delivered))
 
@@ -474,17 +467,3 @@ class Broker:
         for identity, gone in known.items():
             self.managers[identity].functions.difference_update(gone)
             self._outbox.to_manager(identity, Tasks([], {}, gone))
-
-    def _mismatch(self, message: Register) -> str | None:
-        if not OLDEST_PROTOCOL <= message.protocol <= PROTOCOL_VERSION:
-            return (
-                f"interchange: parsl {self._parsl_version}, protocol {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}; "
-                f"manager on {message.hostname}: parsl {message.parsl_version}, protocol {message.protocol}"
-            )
-        ours, theirs = self._python_version.split(".")[:2], message.python_version.split(".")[:2]
-        if ours != theirs:
-            return (
-                f"interchange: Python {self._python_version}, parsl {self._parsl_version}; "
-                f"manager on {message.hostname}: Python {message.python_version}, parsl {message.parsl_version}"
-            )
-        return None

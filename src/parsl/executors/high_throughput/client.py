@@ -41,7 +41,7 @@ from parsl.executors.high_throughput.messages import (
     Task,
     Trouble,
 )
-from parsl.executors.high_throughput.recovery import Recovery
+from parsl.executors.high_throughput.restarting import Restarting
 from parsl.executors.high_throughput.segments import SegmentStore
 from parsl.executors.high_throughput.streams import Stream
 from parsl.serialize import facade
@@ -53,19 +53,18 @@ if TYPE_CHECKING:
     from parsl.executors.base import Call
     from parsl.executors.high_throughput.interchange_config import InterchangeConfig
     from parsl.executors.high_throughput.manager_selector import ManagerSelector
+    from parsl.executors.high_throughput.recovery import Recovery
     from parsl.loop import Loop, Timer
 
 logger = logging.getLogger(__name__)
 
-# How long managers may take to come back to the next interchange when one has died.
-RECONNECT_SECONDS = 10.0
 
 # Large buffers that are on their way at once; calls beyond wait with their arguments where the user has them.
 LARGEST_IN_FLIGHT = 512 * 2**20
 LARGEST_UNSENT = 4 * 2**20
 
 
-class InterchangeClient:
+class InterchangeClient(Restarting):
     """An interchange process and the calls that were given to it.
 
     All methods but `start` and `shutdown` are called on the loop.
@@ -153,83 +152,6 @@ class InterchangeClient:
     def _begin(self, connection: socket.socket) -> None:
         self._loop.at_pass_end(self._flush)
         self._connect(connection)
-
-    def _connect(self, connection: socket.socket) -> None:
-        """Go on with an interchange: the first one, or the next after one has died."""
-        assert self._keeper is not None
-        self._stream = Stream(self._loop, connection, self._received, self._interchange_ended)
-        self._keeper.watch()
-        if self._recovery is not None:
-            self._functions.renew()
-            self._recovery_timer = self._loop.call_later(RECONNECT_SECONDS, self._recovered)
-            self._check_recovery()
-
-    def _beat(self) -> None:
-        self._send(Heartbeat())
-
-    def _interchange_ended(self) -> None:
-        assert self._keeper is not None
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-        if self._recovery_timer is not None:
-            self._recovery_timer.cancel()
-        if not self._closing:
-            unsent = {task.id for task in self._outgoing} | {waiting[0] for waiting in self._large}
-            self._recovery = Recovery(self.calls.keys() - unsent, self.connected.managers)
-            self.commands.pause()
-        self._keeper.ended()
-
-    def _interchange_is_lost(self, error: Exception) -> None:
-        self.commands.close()
-        self._on_lost(error)
-
-    def _check_recovery(self) -> None:
-        if self._recovery is not None and self._recovery.complete:
-            self._recovered()
-
-    def _recovered(self) -> None:
-        """All that is known of the calls of a dead interchange is known now: send again those that nobody has."""
-        recovery, self._recovery = self._recovery, None
-        if self._recovery_timer is not None:
-            self._recovery_timer.cancel()
-            self._recovery_timer = None
-        if recovery is None:
-            return
-        again = [number for number in recovery.nowhere() if number in self.calls]
-        logger.warning(
-            "The interchange of executor %s is back. %d of %d open calls were with nobody, and are sent again%s",
-            *(self._label, len(again), len(self.calls)),
-            f"; not back: managers {', '.join(sorted(recovery.awaited))}" if recovery.awaited else "",
-        )
-        for number in again:
-            if number in self._cancelling:
-                self._ended(Result(number, CANCELLED, Payload(b"")))
-            else:
-                self._send_again(number)
-        self._take_news(Managers([], sorted(recovery.awaited)))
-        self._to_cancel = list(self._cancelling)
-        self._flush()
-        for manager in self._held:
-            self._send(Hold(manager))
-        for block in self._drained:
-            self._send(Drain(block))
-        self.commands.resume()
-
-    def _send_again(self, number: int) -> None:
-        call = self.calls[number]
-        resources = self._resources.get(number)
-        payload = self._arguments.get(number)
-        try:
-            function = 0 if number in self._packed else self._functions.number_of(call.func)
-            if payload is not None:
-                self._outgoing.append(Task(number, function, payload, resources))
-            elif number in self._packed:
-                self._post(number, 0, self._packed[number], [], resources)
-            else:
-                self._post(number, function, *self._pack(call, function), resources)
-        except Exception as e:  # noqa: BLE001 - what cannot be packed any more is the error of that one call
-            self._close_call(number).done(Error(e))
 
     def shutdown(self) -> None:
         """End the interchange, and close all that is open; from any thread, once."""
@@ -413,33 +335,39 @@ class InterchangeClient:
         if isinstance(message, Results):
             for result in message.results:
                 self._ended(result)
-        elif isinstance(message, Managers):
-            self._take_news(message)
         elif isinstance(message, Heartbeat):
             if self._keeper is not None:
                 self._keeper.heard()
-        elif isinstance(message, Held):
-            if self._recovery is not None:
-                self._recovery.held(message.manager, message.tasks)
-                self._check_recovery()
-        elif isinstance(message, Emptied):
-            self._drained.discard(message.block)
-            self.emptied(message.block)
-        elif isinstance(message, Answer):
-            self.commands.answered(message)
-        elif isinstance(message, Trouble) and message.kind == "files":
-            logger.error("Executor %s: %s", self._label, message.text)
-        elif isinstance(message, Trouble):
-            ours, _, theirs = message.text.partition("; ")
-            self._on_lost(VersionMismatch(ours, theirs))
         elif isinstance(message, messages.Monitoring):
             self._on_monitoring(message.body)
+        elif isinstance(message, Answer):
+            self.commands.answered(message)
+        elif isinstance(message, Trouble):
+            self._take_trouble(message)
+        else:
+            self._take_news(message)
 
-    def _take_news(self, news: Managers) -> None:
-        changed, gone = self.connected.update(news)
-        self._held.difference_update(news.gone)
-        if changed:
-            self.blocks_changed(gone)
+    def _take_trouble(self, trouble: Trouble) -> None:
+        if trouble.kind == "files":
+            logger.error("Executor %s: %s", self._label, trouble.text)
+            return
+        ours, _, theirs = trouble.text.partition("; ")
+        self._on_lost(VersionMismatch(ours, theirs))
+
+    def _take_news(self, news: Managers | Held | Emptied) -> None:
+        """Take in what is told of managers and blocks."""
+        if isinstance(news, Held):
+            if self._recovery is not None:
+                self._recovery.held(news.manager, news.tasks)
+                self._check_recovery()
+        elif isinstance(news, Emptied):
+            self._drained.discard(news.block)
+            self.emptied(news.block)
+        else:
+            changed, gone = self.connected.update(news)
+            self._held.difference_update(news.gone)
+            if changed:
+                self.blocks_changed(gone)
 
     def _ended(self, result: Result) -> None:
         call = self.calls.pop(result.id, None)

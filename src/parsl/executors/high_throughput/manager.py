@@ -19,6 +19,7 @@ import msgspec
 from parsl.executors.high_throughput import affinity, messages
 from parsl.executors.high_throughput.deaths import MemoryWatch, death_of
 from parsl.executors.high_throughput.graves import Graves
+from parsl.executors.high_throughput.installed import installed_packages
 from parsl.executors.high_throughput.interchange_link import InterchangeLink
 from parsl.executors.high_throughput.lease import usable_seconds
 from parsl.executors.high_throughput.messages import (
@@ -484,16 +485,3 @@ class Manager:
         for number in self._function_numbers:
             pathlib.Path(f"{self._functions}{number}").unlink(missing_ok=True)
         self._store.close()
-
-
-def installed_packages() -> dict[str, str]:
-    """Return the versions of the packages on which what is sent between the hosts depends."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"parsl": VERSION, "msgspec": msgspec.__version__}
-    for name in ("cloudpickle", "dill"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            logger.debug("%s is not installed here", name)
-    return found

@@ -26,7 +26,7 @@ class ManagerRecord:
         idle_since: since when it has no call, or None.
         ends_at: when its block is about to end; infinite where that is not known.
         workers: how many calls it can run at once.
-        received: number of the last `Results` that came from it, and `delivered` of the last that has reached the client.
+        received: number of the last `Results` that came from it; `delivered` of the last that has reached the client.
         room: the room in which it waits for calls, or None when it wants none; `place` and `listed` are the room's own.
     """
 

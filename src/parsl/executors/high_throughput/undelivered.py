@@ -8,7 +8,7 @@ from parsl.executors.high_throughput.messages import Result
 
 
 class Undelivered:
-    """Results by the number of the message that they went out with: what an interchange had when it died is not lost."""
+    """Results by the number of the message that they went out with, so that none is lost with an interchange."""
 
     def __init__(self) -> None:
         self._batches: deque[tuple[int, list[Result]]] = deque()
