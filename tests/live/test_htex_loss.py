@@ -79,8 +79,8 @@ def interrupt():
         (leave, "exit code 7"),
         (kill_itself, "signal SIGKILL"),
         (crash, "signal SIGSEGV"),
-        (system_exit, "exit code 3"),
-        (interrupt, "signal SIGINT"),
+        (system_exit, "exit code 3 by SystemExit(3)"),
+        (interrupt, "signal SIGINT by KeyboardInterrupt()"),
     ],
 )
 def test_a_task_that_ends_its_worker_costs_that_worker_and_no_other_task(tmp_path, end, cause):
@@ -95,7 +95,7 @@ def test_a_task_that_ends_its_worker_costs_that_worker_and_no_other_task(tmp_pat
         assert isinstance(error, WorkerLost)
         assert (error.worker_id, error.hostname, error.cause) == (0, socket.gethostname(), cause)
         assert cause in str(error)
-        (note,) = error.__notes__
+        note = error.__notes__[0]
         assert f"task {fatal.tid} " in note
         assert f"process {before}" in note
         assert os.path.isfile(note.partition("log: ")[2])

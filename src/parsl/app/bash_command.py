@@ -11,6 +11,7 @@ import itertools
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -22,6 +23,7 @@ from parsl.app.errors import (
     BashExitFailure,
     MissingOutputs,
 )
+from parsl.app.limits import timeout
 from parsl.process_trees import kill_marked
 
 _TAIL_BYTES = 2000
@@ -47,13 +49,16 @@ def remote_side_bash_executor(func: Callable[..., Any], /, *args: Any, **kwargs:
 
     Raises:
         BashExitFailure: when the exit code is another.
-        AppTimeout: when the command did not end within `walltime` seconds; it is killed with all it has started.
+        AppTimeout: when the command, or the function that makes it, did not end within `walltime` seconds; it is killed
+            with all it has started.
         MissingOutputs: when files of `outputs` are not there at the end.
         AppBadFormatting: when the function raised AttributeError or IndexError.
         BashAppNoReturn: when it did not return a string.
         BadStdStreamFile: when a file for stdout or stderr cannot be opened.
     """
     name = getattr(func, "__name__", "bash_app")
+    walltime = kwargs.get("walltime")
+    begin = time.monotonic()
     command = _command(func, name, args, kwargs)
     with _Streams(kwargs) as streams:
         mark = {f"{_MARK}_{os.getpid()}_{next(_numbers)}": "1"}
@@ -65,10 +70,10 @@ def remote_side_bash_executor(func: Callable[..., Any], /, *args: Any, **kwargs:
             env={**os.environ, **mark},
         )
         try:
-            code = process.wait(kwargs.get("walltime"))
+            code = process.wait(None if walltime is None else max(0.0, begin + walltime - time.monotonic()))
         except subprocess.TimeoutExpired:
             _kill(process, mark)
-            msg = f"{name} did not end within its walltime of {kwargs['walltime']:g} s and was killed"
+            msg = f"{name} did not end within its walltime of {walltime:g} s and was killed"
             raise AppTimeout(msg) from None
         except BaseException:
             # The task itself is being stopped, and what it started goes with it.
@@ -100,8 +105,10 @@ def _command(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs:
         given = {k: v for k, v in kwargs.items() if k in parameters or k not in _OPTIONAL}
     else:
         given = kwargs
+    walltime = kwargs.get("walltime")
+    make = func if walltime is None else timeout(func, walltime)
     try:
-        command = func(*args, **given)
+        command = make(*args, **given)
     except (AttributeError, IndexError) as e:
         msg = f"{name} failed to make its command line: {type(e).__name__}: {e}"
         raise AppBadFormatting(msg) from e

@@ -12,10 +12,20 @@ from parsl.dataflow.states import States
 from parsl.loop import LoopClosedError
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from parsl.dataflow.graph import TaskGraph
     from parsl.dataflow.taskrecord import TaskRecord
     from parsl.executors.base import ParslExecutor
     from parsl.loop import Loop
+
+
+# The loop has others to serve as well.
+_TASKS_PER_CALL = 1000
+
+
+def _ignore(_: bool) -> None:
+    pass
 
 
 class Cancelling:
@@ -25,6 +35,10 @@ class Cancelling:
     loop: Loop
     _graph: TaskGraph
 
+    # Tasks whose futures are cancelled, and for which the rest is still to be done.
+    _cancelled: deque[TaskRecord]
+    _will_follow_up = False
+
     def cancel_task(self, task: TaskRecord) -> bool:
         """Cancel a task with those that depend on it; return whether it is cancelled. For `AppFuture.cancel`.
 
@@ -32,10 +46,13 @@ class Cancelling:
         follows. So many thousands of calls are cancelled in a loop without a wait for each.
         """
         if self.executors[task.executor].stops_calls:
-            error = CancelledError(f"task {task.id} was cancelled")
-            if task.app_fu.cancel_at_once(error):
-                self.loop.post(self._follow_up, task, error)
-            return task.app_fu.cancelled()
+            cancelled = task.app_fu.cancel_at_once()
+            if cancelled:
+                self._cancelled.append(task)
+                if not self._will_follow_up:
+                    self._will_follow_up = True
+                    self.loop.post(self._follow_up)
+            return cancelled
         answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
 
         def cancel() -> None:
@@ -53,14 +70,21 @@ class Cancelling:
 
     def cancel(self, task: TaskRecord) -> None:
         """Cancel a task if that is still possible; on the loop."""
-        self._cancel(task, lambda _: None)
+        self._cancel(task, _ignore)
 
-    def _follow_up(self, task: TaskRecord, error: CancelledError) -> None:
-        """Do what else there is to do for a task whose future is cancelled."""
-        launched = task.status is States.launched
-        self._graph.fail(task, error)
-        if launched:
-            self.executors[task.executor].cancel(task, lambda _: None)
+    def _follow_up(self) -> None:
+        """Do what else there is to do for tasks whose futures are cancelled."""
+        # Before the tasks are taken: who appends one after that posts this anew.
+        self._will_follow_up = False
+        cancelled = self._cancelled
+        for _ in range(min(len(cancelled), _TASKS_PER_CALL)):
+            task = cancelled.popleft()
+            launched = task.status is States.launched
+            self._graph.fail(task, CancelledError(f"task {task.id} was cancelled"))
+            if launched:
+                self.executors[task.executor].cancel(task, _ignore)
+        if cancelled:
+            self.loop.post(self._follow_up)
 
     def _cancel(self, task: TaskRecord, answer: Callable[[bool], object]) -> None:
         if task.app_fu.done() or self._graph.cancel(task):

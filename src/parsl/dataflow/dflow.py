@@ -83,6 +83,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         self.memoizer = config.made_memoizer()
         self._running: dict[str, TaskRecord] = {}
         self._answered: deque[TaskRecord] = deque()
+        self._cancelled: deque[TaskRecord] = deque()
         self.monitoring = config.monitoring
         self._usage_tracker: UsageTracker | None = None
         self.data_manager = DataManager(self)

@@ -29,13 +29,13 @@ T = TypeVar("T")
 
 _OPEN = frozenset((PENDING, RUNNING))
 
+# One for all, as many thousands may be cancelled at once: an object each would have the garbage collector look at all
+# tasks again and again. Nobody raises this very object.
+_CANCELLED = Error(CancelledError("the task was cancelled"))
 
-class _Without:
-    """Stands in place of the condition of a future that was settled before anybody waited for it."""
-
-
-# That of the thread that owns the tasks. Others who settle a future have one each, and so know who was first.
-_SETTLED_WITHOUT = _Without()
+# In place of the condition of a future that was settled before anybody waited for it: this one by the thread that owns
+# the tasks. Others who settle a future put an object of their own there, and so know who was first.
+_SETTLED_WITHOUT = object()
 
 
 class LazyFuture(Future[T]):
@@ -59,7 +59,7 @@ class LazyFuture(Future[T]):
     def _condition(self) -> threading.Condition:  # type: ignore[override]  # made when asked for
         fields = self.__dict__
         lock = fields.get("lock") or fields.setdefault("lock", threading.Condition())
-        if isinstance(lock, _Without):
+        if not isinstance(lock, threading.Condition):
             while self._state in _OPEN:
                 time.sleep(0)  # the other thread is between two statements of `settle`
             lock = fields.setdefault("late_lock", threading.Condition())
@@ -94,7 +94,7 @@ class LazyFuture(Future[T]):
         for future in function() or ():
             future.run_callbacks()
 
-    def settle(self, outcome: Outcome, without: _Without = _SETTLED_WITHOUT) -> bool:
+    def settle(self, outcome: Outcome, without: object = _SETTLED_WITHOUT) -> bool:
         """Give the future its result or exception and wake who waits for it; the first outcome counts.
 
         Args:
@@ -110,7 +110,7 @@ class LazyFuture(Future[T]):
         if lock is without:
             self._take(outcome)
             return False
-        if isinstance(lock, _Without):
+        if not isinstance(lock, threading.Condition):
             return False  # somebody else was first, and nobody has waited before that
         followers: Sequence[Callable[[], Any]] = ()
         with lock:
@@ -253,10 +253,12 @@ class AppFuture(LazyFuture[T]):
             return self.cancelled()
         return self.task_record.dfk.cancel_task(self.task_record)
 
-    def cancel_at_once(self, exception: CancelledError) -> bool:
-        """Make the future cancelled, from any thread, for the kernel; return whether it was open until now."""
-        self.settle(Error(exception), _Without())
-        return self._exception is exception
+    def cancel_at_once(self) -> bool:
+        """Make the future cancelled if it is open, from any thread, for the kernel; return whether it is cancelled."""
+        self.settle(_CANCELLED, object())
+        if self._state in _OPEN:
+            self._condition  # noqa: B018 - waits for the other thread, which is between two statements of `settle`
+        return self._state is CANCELLED_AND_NOTIFIED
 
     def cancelled(self) -> bool:
         """Tell whether the call was cancelled."""

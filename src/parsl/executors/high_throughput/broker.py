@@ -130,10 +130,10 @@ class Broker:
 
     def cancel(self, task_ids: list[int]) -> None:
         """Drop tasks that are queued and report them cancelled; have their managers do so with others."""
-        given = set()
+        given, nothing = set(), Payload(b"")
         for task_id in task_ids:
             if self.queue.drop(task_id):
-                self._results.append(Result(task_id, CANCELLED, Payload(b"")))
+                self._results.append(Result(task_id, CANCELLED, nothing))
             else:
                 given.add(task_id)
         if not given:

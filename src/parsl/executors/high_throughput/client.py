@@ -101,7 +101,7 @@ class InterchangeClient(Restarting):
         self._arguments: dict[int, Payload] = {}
         self._large: deque[tuple[int, int, bytes, Any, Any]] = deque()
         # For each call that is to be cancelled, who wants to know; of some the interchange is still to be told.
-        self._cancelling: dict[int, list[Callable[[bool], object]]] = {}
+        self._cancelling: dict[int, Callable[[bool], object]] = {}
         self._to_cancel: list[int] = []
         self._in_flight = 0
         self._unsent = 0
@@ -230,11 +230,12 @@ class InterchangeClient(Restarting):
         if number is None or number not in self.calls:
             answer(False)
             return
-        answers = self._cancelling.get(number)
-        if answers is None:
-            answers = self._cancelling[number] = []
+        before = self._cancelling.get(number)
+        if before is None:
+            self._cancelling[number] = answer
             self._to_cancel.append(number)
-        answers.append(answer)
+        else:
+            self._cancelling[number] = lambda done: (before(done), answer(done))
 
     def hold(self, manager: str) -> None:
         """Have a manager given no further task."""
@@ -257,8 +258,8 @@ class InterchangeClient(Restarting):
         for number, call in calls.items():
             self._forget_arguments(number)
             call.done(Error(exception))
-            for answer in self._cancelling.pop(number, ()):
-                answer(False)
+            if number in self._cancelling:
+                self._cancelling.pop(number)(False)
 
     def _post(self, number: int, function: int, body: bytes, buffers: Sequence[Any], resources: Any) -> None:
         if not buffers and len(body) < 1024:
@@ -386,13 +387,16 @@ class InterchangeClient(Restarting):
             self._drop(result.payload)
         if self._arguments:
             self._forget_arguments(result.id)
-        answers = self._cancelling.pop(result.id, ()) if self._cancelling else ()
-        if answers and result.status > RAISED:
-            # What is lost while it is being cancelled is not to be tried again.
-            outcome = Error(CancelledError(f"task {call.id} was cancelled"))
-        call.done(outcome)
-        for answer in answers:
-            answer(result.status > RAISED)
+        if self._cancelling and result.id in self._cancelling:
+            self._end_cancelled(result, call, outcome)
+        else:
+            call.done(outcome)
+
+    def _end_cancelled(self, result: Result, call: Call, outcome: Outcome) -> None:
+        # What is lost while it is being cancelled is not to be tried again.
+        cancelled = result.status > RAISED
+        call.done(Error(CancelledError(f"task {call.id} was cancelled")) if cancelled else outcome)
+        self._cancelling.pop(result.id)(cancelled)
 
     def _drop(self, payload: Payload) -> None:
         try:
