@@ -396,7 +396,8 @@ def main() -> None:
         sys.exit(1)
     # A ctrl-C in the terminal goes to the whole group: the client decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: loop.post(interchange.stop, "SIGTERM"))
+    # The client starts another one, to which managers go: they are told nothing.
+    signal.signal(signal.SIGTERM, lambda *_: loop.stop())
 
     logger.info("Listening for managers on port %d", interchange.port)
     # One write for the line, after which the client closes its end.

@@ -17,7 +17,7 @@ def mismatch(manager: Register, python_version: str, parsl_version: str) -> str 
     if not OLDEST_PROTOCOL <= manager.protocol <= PROTOCOL_VERSION:
         older = "manager's" if manager.protocol < OLDEST_PROTOCOL else "submitting side's"
         return (
-            f"interchange: parsl {parsl_version}, protocol {_range()}; "
+            f"interchange: parsl {parsl_version}, protocol {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}; "
             f"{where}: parsl {manager.parsl_version}, protocol {manager.protocol} (the {older} is the older one)"
         )
     ours, theirs = python_version.split(".")[:2], manager.python_version.split(".")[:2]
@@ -27,9 +27,3 @@ def mismatch(manager: Register, python_version: str, parsl_version: str) -> str 
             f"{where}: Python {manager.python_version}, parsl {manager.parsl_version}"
         )
     return None
-
-
-def _range() -> str:
-    if OLDEST_PROTOCOL == PROTOCOL_VERSION:
-        return str(PROTOCOL_VERSION)
-    return f"{OLDEST_PROTOCOL} to {PROTOCOL_VERSION}"
