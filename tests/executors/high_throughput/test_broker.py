@@ -317,7 +317,7 @@ def test_a_stranger_is_refused(broker, outbox, message):
     assert len(broker.queue) == 1
 
 
-@pytest.mark.parametrize("message", [Heartbeat(), done(1), register(b"a"), register(b"a", tasks=[1])])
+@pytest.mark.parametrize("message", [Heartbeat(), done(1), register(b"a", tasks=[1])])
 def test_a_manager_that_was_given_up_must_not_come_back(broker, outbox, message):
     broker.register(b"a", register(b"a"), 0)
     broker.lost(b"a", "not heard of for 120 s")
@@ -327,6 +327,13 @@ def test_a_manager_that_was_given_up_must_not_come_back(broker, outbox, message)
         broker.heard(b"a", message, 1)
     assert type(outbox.managers[-1][1]) is Refused
     assert broker.managers == {}
+
+
+def test_another_manager_may_have_the_name_of_one_that_was_given_up(broker, outbox):
+    broker.register(b"a", register(b"a"), 0)
+    broker.lost(b"a", "its connection has ended")
+    broker.register(b"a", register(b"a"), 1)
+    assert set(broker.managers) == {b"a"}
 
 
 # -- managers that come back -------------------------------------------------------------------------------------------

@@ -147,6 +147,7 @@ class Broker:
         """Give a manager no further task; return whether it is known."""
         manager = self.managers.get(identity)
         if manager is not None:
+            manager.held = True
             self._close(manager)
         return manager is not None
 
@@ -181,11 +182,13 @@ class Broker:
             self._outbox.to_manager(identity, Refused(problem))
             self._outbox.to_client(Trouble("version", problem))
             return
-        if identity in self._struck:
+        if message.tasks is not None and identity in self._struck:
             self._outbox.to_manager(identity, Refused("it was given up, and its tasks run elsewhere"))
             return
-        if identity in self.managers:
-            message = self._back(identity, message)
+        self._struck.pop(identity, None)
+        known = self.managers.get(identity)
+        if known is not None:
+            message = self._back(known, message)
         if message.block_id in self._drains and not message.tasks:
             logger.info("Manager %r came too late: block %s is being given back", identity, message.block_id)
             self._changed.add(identity)
@@ -204,14 +207,15 @@ class Broker:
         if message.tasks is not None:
             self._outbox.to_client(Held(name, message.tasks))
         if message.block_id in self._drains:
-            self._drains.begin(
-                message.block_id, [m for m, r in self.managers.items() if r.block_id == message.block_id]
-            )
+            members = [m.identity for m in self.managers.values() if m.block_id == message.block_id]
+            self._drains.begin(message.block_id, members)
             self._begin_drain(manager)
+        elif known is not None and known.held and message.tasks is not None:
+            self.hold(identity)
 
-    def _back(self, identity: bytes, message: Register) -> Register:
+    def _back(self, known: ManagerRecord, message: Register) -> Register:
         """Take off the lists a manager that registers though it is known; what it has not got any more is lost."""
-        known = self._remove(identity)
+        self._remove(known.identity)
         kept = known.tasks.intersection(message.tasks or ())
         known.tasks -= kept
         if known.tasks:

@@ -22,6 +22,7 @@ class ManagerRecord:
         functions: numbers of the functions that it has been sent.
         active: whether it may be given calls.
         draining: whether it is on its way out.
+        held: whether it is to be given none at the user's wish.
         last_heartbeat: when it was last heard of.
         idle_since: since when it has no call, or None.
         ends_at: when its block is about to end; infinite where that is not known.
@@ -38,6 +39,7 @@ class ManagerRecord:
         "draining",
         "ends_at",
         "functions",
+        "held",
         "identity",
         "idle_since",
         "last_heartbeat",
@@ -57,7 +59,7 @@ class ManagerRecord:
         self.credit = about.capacity
         self.functions: set[int] = set()
         self.active = True
-        self.draining = False
+        self.draining = self.held = False
         self.last_heartbeat = now
         self.idle_since: float | None = None if self.tasks else now
         self.ends_at = math.inf if about.seconds_left is None else now + about.seconds_left
