@@ -67,7 +67,14 @@ class InterchangeProcess:
         given = facade.serialize(self._given).partition(b"\n")[2]
         pathlib.Path(self._config.client_path).unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(self._config.client_path)
+            try:
+                listener.bind(self._config.client_path)
+            except OSError as e:
+                msg = (
+                    f"The interchange of executor {self._label} could not be started, as no socket can be made at "
+                    f"{self._config.client_path}: {e}. TMPDIR may name a folder with a shorter path, on a local disk"
+                )
+                raise InterchangeStartError(msg) from e
             listener.listen(1)
             answer = self._spawn(LENGTH.pack(len(given)) + given)
             if not answer.startswith("READY "):
