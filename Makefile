@@ -20,13 +20,14 @@ $(shell mv $(READY) $(UNFINISHED))
 endif
 endif
 
-.PHONY: help demo test lint docs bench clean distclean
+.PHONY: help demo test test-services lint docs bench clean distclean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    a census of the Python standard library, run in parallel   DEMO_ARGS="..."'
 	@echo 'make test    all checks and tests                                       PYTEST_ARGS="..."'
 	@echo 'make lint    the checks alone: ruff, mypy, import-linter'
+	@echo 'make test-services   all of these, and tests against real services where they are there'
 	@echo 'make docs    the documentation, in docs/_build/html'
 	@echo 'make bench   how many tasks a second this machine runs                  BENCH_ARGS="..."'
 	@echo 'make clean   remove what these made, except .venv; make distclean removes that too'
@@ -38,6 +39,10 @@ demo: $(READY)
 test: $(READY)
 	@status=0; $(MAKE) --no-print-directory lint || { status=1; echo 'The checks above FAILED; the tests follow.'; }; \
 	$(PY) -m pytest $(PYTEST_ARGS) || status=1; exit $$status
+
+# With what clouds' own libraries the tests of their providers need; without them these are skipped.
+test-services: $(VENV)/.ready-services
+	@$(MAKE) --no-print-directory test PYTEST_ARGS="-m 'not soak' $(PYTEST_ARGS)"
 
 lint: $(READY)
 	@status=0; $(PY) -m ruff check . || status=1; \
@@ -67,6 +72,11 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) install -c constraints.txt editables hatchling
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
 	@mv $(UNFINISHED) $@
+
+$(VENV)/.ready-services: $(READY)
+	@echo "Installing the clouds' libraries that the tests use."
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[services]'
+	@touch $@
 
 $(VENV)/.ready-docs: $(READY)
 	@echo 'Installing what the documentation is built with.'

@@ -176,7 +176,7 @@ class Probe:
         """Return how many managers the client has been told of."""
         # The question comes back after all that was told before.
         self.client.commands.run("WORKERS")
-        return len(self.client.managers)
+        return len(self.client.connected.managers)
 
     def cpu(self) -> float:
         """Return the seconds of the processor that the interchange has taken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,12 @@ pytest_plugins = ("tests.leaks", "pytester")
 # Examples run on machines that others use as well: a deadline for one example would measure the neighbours.
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts() -> None:
+    """Heed ctrl-C, also where the tests run in the background of a shell that has it ignored: children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

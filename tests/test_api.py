@@ -25,7 +25,6 @@ SPEC_VARIABLE = "PARSL_API_SPEC"
 
 # What the changelog names as not there yet.
 NOT_YET = (
-    "parsl.MonitoringHub",
     "parsl.WorkQueueExecutor",
     "parsl.executors.FluxExecutor",
     "parsl.executors.GlobusComputeExecutor",
@@ -35,7 +34,6 @@ NOT_YET = (
     "parsl.executors.radical",
     "parsl.executors.taskvine",
     "parsl.executors.workqueue",
-    "parsl.monitoring",
 )
 
 

@@ -19,7 +19,14 @@ from parsl.doctor.loading import load_config
 from tests.doctor.fakes import FakeProbe
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/index.md", "docs/tutorial/first-workflow.md", "docs/how-to/run-mpi-programs.md")
+PAGES = (
+    "README.md",
+    "docs/index.md",
+    "docs/tutorial/first-workflow.md",
+    "docs/how-to/run-mpi-programs.md",
+    "docs/how-to/submit-without-end.md",
+    "docs/how-to/write-a-provider.md",
+)
 # A block of Python, then a block of text, with at most a line of prose between them.
 SCRIPT = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n[^`\n]+\n)?\n```text\n(?P<output>.*?)^```$", re.DOTALL | re.MULTILINE
@@ -52,7 +59,8 @@ def test_script_prints_what_the_page_says(code, output, tmp_path):
 # -- pages about machines ----------------------------------------------------------------------------------------------
 
 MACHINES = tuple(
-    f"docs/how-to/{name}.md" for name in ("use-a-machine", "run-on-slurm", "run-on-kubernetes", "run-on-aws")
+    f"docs/how-to/{name}.md"
+    for name in ("use-a-machine", "run-on-slurm", "run-on-kubernetes", "run-on-aws", "run-on-dask-and-ray")
 )
 BLOCK = re.compile(r"^```python\n(?P<code># (?P<file>\w+\.py)\n.*?)^```$", re.DOTALL | re.MULTILINE)
 HERE = """

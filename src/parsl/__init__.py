@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
     from parsl.executors import HighThroughputExecutor, MPIExecutor, ThreadPoolExecutor
     from parsl.log_utils import set_file_logger, set_stream_logger
+    from parsl.monitoring import MonitoringHub
 
     load = DataFlowKernelLoader.load
     clear = DataFlowKernelLoader.clear
@@ -36,6 +37,7 @@ _HOMES = {
     "File": "parsl.data_provider.files",
     "HighThroughputExecutor": "parsl.executors",
     "MPIExecutor": "parsl.executors",
+    "MonitoringHub": "parsl.monitoring",
     "ThreadPoolExecutor": "parsl.executors",
     "bash_app": "parsl.app.app",
     "join_app": "parsl.app.app",
@@ -54,6 +56,7 @@ __all__ = [
     "File",
     "HighThroughputExecutor",
     "MPIExecutor",
+    "MonitoringHub",
     "ThreadPoolExecutor",
     "bash_app",
     "clear",

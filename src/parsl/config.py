@@ -18,8 +18,7 @@ from parsl.usage_tracking.levels import DISABLED, validate_level
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    # It is not there yet; until then, what is given is kept and not used.
-    from parsl.monitoring import MonitoringHub  # type: ignore[import-not-found]  # see above
+    from parsl.monitoring import MonitoringHub
 
 
 class Config(RepresentationMixin, UsageInformation):

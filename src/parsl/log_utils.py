@@ -86,7 +86,7 @@ def attach_handler(name: str, handler: logging.Handler) -> Callable[[], None]:
             handler.close()
         except OSError as e:
             # A run does not fail for want of room for its log.
-            print(f"The last lines of the log of {name} are lost: {e}", file=sys.stderr)
+            sys.stderr.write(f"The last lines of the log of {name} are lost: {e}\n")
 
     return detach
 

@@ -55,7 +55,9 @@ def watched(tmp_path, **options):
     script, log = tmp_path / "watched.py", tmp_path / "unpickled"
     script.write_text(WATCHED.format(log=str(log)))
     command = [sys.executable, str(script)]
-    executor = pilot.htex(launch_cmd=pilot.OVER_TCP, interchange_launch_cmd=command, block_error_handler=False, **options)
+    executor = pilot.htex(
+        launch_cmd=pilot.OVER_TCP, interchange_launch_cmd=command, block_error_handler=False, **options
+    )
     return executor, log
 
 
@@ -328,7 +330,15 @@ def test_ten_thousand_fuzzed_frames_on_the_file_system_socket_unpickle_nothing(t
 
 # -- what users write --------------------------------------------------------------------------------------------------
 
-HOSTILE = ["$(touch {0})", "`touch {0}`", "'; touch {0}; '", '"; touch {0}; "', "a\ntouch {0}\n", "| touch {0} #", "& touch {0}"]
+HOSTILE = [
+    "$(touch {0})",
+    "`touch {0}`",
+    "'; touch {0}; '",
+    '"; touch {0}; "',
+    "a\ntouch {0}\n",
+    "| touch {0} #",
+    "& touch {0}",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

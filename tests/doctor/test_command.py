@@ -75,7 +75,7 @@ executor mine: HighThroughputExecutor on LocalProvider
 
 one task on each executor
    ..   logs are in \S+/runs/000
-(   ..   .* s  mine: block 0 \(job \d+\) (PENDING|RUNNING)\n)+"""
+(   ..   .* s  mine: block 0 \(job \d+\) (PENDING|RUNNING).*\n)+"""
         r"""  ok    mine: a task ran on \S+ after [\d.]+ s, with the same Python and parsl
 
 8 ok, 0 warnings, 0 failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,8 +16,8 @@ from parsl.dataflow.errors import DependencyError
 from parsl.errors import OptionalModuleMissing
 from parsl.executors.dask import DaskExecutor
 from parsl.executors.errors import EngineWorkerLost
-from parsl.executors.threads import ThreadPoolExecutor
-from tests.executors.contract import PATIENCE, ExecutorContract, add, count_bytes, make_bytes
+from tests.executors.contract import PATIENCE, ExecutorContract, add
+from tests.executors.contract_references import ReferencesContract, run
 
 pytestmark = [pytest.mark.leaks_ok("Dask keeps threads of its own for as long as the program runs")]
 distributed = pytest.importorskip("distributed", reason="needs the extra 'dask'")
@@ -40,14 +41,6 @@ def executor(cluster: Any) -> DaskExecutor:
     return DaskExecutor(address=cluster.scheduler_address, resource_names={"cores": "slots"})
 
 
-@pytest.fixture
-def kernel(executor: DaskExecutor, tmp_path: Path) -> Iterator[DataFlowKernel]:
-    threads = ThreadPoolExecutor(label="here")
-    kernel = DataFlowKernel(Config(executors=[executor, threads], run_dir=str(tmp_path / "runs"), strategy="none"))
-    yield kernel
-    kernel.cleanup()
-
-
 class TestDask(ExecutorContract):
     LOST = EngineWorkerLost
     SPECIFICATION: ClassVar = {"cores": 1, "priority": 2}
@@ -58,67 +51,22 @@ class TestDask(ExecutorContract):
         return executor
 
 
-def on(kernel: DataFlowKernel, where: str, function: Any, *args: Any) -> Any:
-    return python_app(function, data_flow_kernel=kernel, executors=[where])(*args)
+class TestReferences(ReferencesContract):
+    @pytest.fixture
+    def executor(self, executor: DaskExecutor) -> DaskExecutor:
+        return executor
 
+    @pytest.fixture
+    def executor_that_keeps_nothing(self, cluster: Any) -> DaskExecutor:
+        return DaskExecutor(address=cluster.scheduler_address, keep_results=False)
 
-def test_a_result_that_only_feeds_tasks_of_the_cluster_stays_there(kernel: DataFlowKernel) -> None:
-    data = on(kernel, "DaskExecutor", make_bytes, 3_000_000)
-    count = on(kernel, "DaskExecutor", count_bytes, data)
-    assert count.result(timeout=PATIENCE) == 3_000_000
-    assert count.reference is None
-    assert data.reference is not None
-    # Asked for late, by a task elsewhere and by the script, it comes.
-    assert on(kernel, "here", count_bytes, data).result(timeout=PATIENCE) == 3_000_000
-    assert data.reference is None
-    assert len(data.result(timeout=PATIENCE)) == 3_000_000
-
-
-def test_the_script_can_ask_for_what_has_stayed(kernel: DataFlowKernel) -> None:
-    one = on(kernel, "DaskExecutor", add, 1)
-    two = on(kernel, "DaskExecutor", add, one, 1)
-    assert two.result(timeout=PATIENCE) == 2
-    assert one.result(timeout=PATIENCE) == 1
-
-
-def test_a_result_that_others_wait_for_comes_at_once(kernel: DataFlowKernel) -> None:
-    one = on(kernel, "DaskExecutor", add, 1)
-    both = [on(kernel, "DaskExecutor", add, one, 1), on(kernel, "here", add, one, 2)]
-    assert [f.result(timeout=PATIENCE) for f in both] == [2, 3]
-    assert one.reference is None
-
-
-def test_references_deep_in_an_argument(kernel: DataFlowKernel) -> None:
-    one = on(kernel, "DaskExecutor", add, 1)
-    inside = on(kernel, "DaskExecutor", lambda boxes: sum(boxes[0]["numbers"]), [{"numbers": [one, one]}])
-    assert inside.result(timeout=PATIENCE) == 2
-
-
-def test_what_has_stayed_is_gone_with_the_kernel(kernel: DataFlowKernel) -> None:
-    one = on(kernel, "DaskExecutor", add, 1)
-    two = on(kernel, "DaskExecutor", add, one, 1)
-    assert two.result(timeout=PATIENCE) == 2
-    kernel.cleanup()
-    assert two.result(timeout=PATIENCE) == 2
-    with pytest.raises(EngineWorkerLost, match="ask for it before the kernel ends"):
-        one.result(timeout=PATIENCE)
-
-
-def test_a_value_that_cannot_be_brought_fails_what_waits_for_it(kernel: DataFlowKernel) -> None:
-    one = on(kernel, "DaskExecutor", add, 1)
-    assert on(kernel, "DaskExecutor", add, one, 1).result(timeout=PATIENCE) == 2
-    one.reference.future.cancel()
-    error = on(kernel, "here", add, one).exception(timeout=PATIENCE)
-    assert isinstance(error, DependencyError)
-    assert "could not be brought" in str(error)
-
-
-def test_results_that_are_not_to_stay(cluster: Any, tmp_path: Path) -> None:
-    executor = DaskExecutor(address=cluster.scheduler_address, keep_results=False)
-    with DataFlowKernel(Config(executors=[executor], run_dir=str(tmp_path), strategy="none")) as kernel:
-        one = on(kernel, "DaskExecutor", add, 1)
-        assert on(kernel, "DaskExecutor", add, one, 1).result(timeout=PATIENCE) == 2
-        assert one.reference is None
+    def test_a_value_that_cannot_be_brought_fails_what_waits_for_it(self, kernel: DataFlowKernel) -> None:
+        one = run(kernel, "there", add, 1)
+        assert run(kernel, "there", add, one, 1).result(timeout=PATIENCE) == 2
+        one.reference.future.cancel()
+        error = run(kernel, "here", add, one).exception(timeout=PATIENCE)
+        assert isinstance(error, DependencyError)
+        assert "could not be brought" in str(error)
 
 
 def test_a_cluster_of_its_own(tmp_path: Path) -> None:
@@ -135,6 +83,6 @@ def test_an_address_where_no_scheduler_is_fails_at_the_start(tmp_path: Path) -> 
 
 
 def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(OptionalModuleMissing, match="extra 'dask'"):
         DaskExecutor().start()

@@ -12,7 +12,7 @@ import pytest
 from parsl.jobs.states import JobState
 from parsl.launchers import GnuParallelLauncher, MpiExecLauncher, MpiRunLauncher
 from parsl.providers import LocalProvider
-from tests.cloud_services import service
+from tests.cloud_services import record_proof, service
 from tests.live import pilot
 
 pytestmark = [pytest.mark.services]
@@ -31,7 +31,11 @@ def mpi():
 
 
 @pytest.fixture(params=["mpich", "openmpi"])
-def variables(mpi, request, tmp_path):
+def variables(mpi, request, tmp_path, record_property):
+    launcher = LAUNCHERS[request.node.callspec.params["launcher"]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", mpi[request.param]["PATH"].replace("$PATH", os.environ["PATH"]))
+        record_proof(record_property, "LocalProvider", launcher.__name__, request.param)
     nodes = tmp_path / "nodes"
     nodes.write_text(f"{socket.gethostname()}\n")
     return {**mpi[request.param], "PBS_NODEFILE": str(nodes)}
@@ -93,7 +97,8 @@ def ssh():
 
 
 @pytest.fixture
-def over_ssh(ssh, tmp_path):
+def over_ssh(ssh, tmp_path, record_property):
+    record_proof(record_property, "LocalProvider", "GnuParallelLauncher", "parallel")
     nodes = tmp_path / "nodes"
     nodes.write_text("svchost\n")
     return {**ssh, "PBS_NODEFILE": str(nodes), "MINE": "a b"}

@@ -227,7 +227,9 @@ def test_the_run_goes_on_whatever_comes_in_at_the_port(tmp_path, stranger):
         while not refusals or stranger.poll(200):
             assert stranger.poll(pilot.SOON * 1000)
             refusals.append(messages.to_manager().decode(stranger.recv()))
-        assert {type(r) for r in refusals} == {Reintroduce}, "but what it says counts for nothing before it has registered"
+        assert {type(r) for r in refusals} == {Reintroduce}, (
+            "but what it says counts for nothing before it has registered"
+        )
         assert len(refusals) == 3
         assert [f.result(pilot.SOON) for f in [add(i, 7) for i in range(100)]] == [divmod(i, 7) for i in range(100)]
         assert len(executor.connected_managers()) == 1

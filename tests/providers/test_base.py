@@ -10,7 +10,9 @@ import pytest
 import parsl.providers
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobState, JobStatus
-from parsl.providers.base import ExecutionProvider, check_block_numbers
+from parsl.launchers import SimpleLauncher, SingleNodeLauncher
+from parsl.launchers.errors import BadLauncher
+from parsl.providers.base import ExecutionProvider, launcher_or_default
 
 GOOD: dict[str, Any] = {
     "nodes_per_block": 1,
@@ -57,8 +59,10 @@ def test_none_of_the_five_may_be_missing(member: str) -> None:
 
 
 def test_block_numbers_that_may_be_meant_pass() -> None:
-    check_block_numbers("P", **GOOD)
-    check_block_numbers("P", **(GOOD | {"min_blocks": 5, "init_blocks": 9}))
+    provider = Minimal()
+    provider._set_block_numbers(**GOOD)
+    provider._set_block_numbers(**(GOOD | {"min_blocks": 5, "init_blocks": 9}))
+    assert (provider.min_blocks, provider.init_blocks, provider.nodes_per_block) == (5, 9, 1)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +77,16 @@ def test_block_numbers_that_may_be_meant_pass() -> None:
     ],
 )
 def test_block_numbers_that_cannot_be_meant_are_refused(name: str, value: float) -> None:
-    with pytest.raises(ConfigurationError, match=f"P: {name} has to be at least ., but is {value}"):
-        check_block_numbers("P", **(GOOD | {name: value}))
+    with pytest.raises(ConfigurationError, match=f"Minimal: {name} has to be at least ., but is {value}"):
+        Minimal()._set_block_numbers(**(GOOD | {name: value}))
+
+
+def test_launchers() -> None:
+    assert isinstance(launcher_or_default(None), SingleNodeLauncher)
+    launcher = SimpleLauncher()
+    assert launcher_or_default(launcher) is launcher
+    with pytest.raises(BadLauncher):
+        launcher_or_default("srun")  # type: ignore[arg-type]
 
 
 def test_providers_are_imported_on_first_use() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -24,7 +25,8 @@ from parsl.providers import (
     TorqueProvider,
 )
 from parsl.providers.errors import SubmitException
-from tests.cloud_services import service
+from tests.cloud_services import record_proof, service
+from tests.providers import array_front
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
@@ -43,19 +45,24 @@ SYSTEMS = {
 
 
 @pytest.fixture(scope="module", params=SYSTEMS)
-def system(request):
+def system(request, tmp_path_factory):
     """Give the name of a batch system that is up, with its commands on PATH."""
     with service(SYSTEMS[request.param][0]) as variables, pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             # One script gives both, and names LSF's folder.
             own = value.replace("/lsf-pbspro/lsf", f"/lsf-pbspro/{request.param}")
+            if own != value or request.param == "lsf":
+                front = tmp_path_factory.mktemp("front") / request.param
+                array_front.install(front, own.partition(":")[0])
+                own = f"{front}:{own}"
             patch.setenv(name, own.replace("$PATH", os.environ["PATH"]))
         yield request.param
 
 
 @pytest.fixture
-def provider(system, tmp_path):
-    _, kind, options, _ = SYSTEMS[system]
+def provider(system, tmp_path, record_property):
+    name, kind, options, _ = SYSTEMS[system]
+    record_proof(record_property, kind.__name__, "SingleNodeLauncher", system if name == "lsf-pbspro" else name)
     provider = kind(**COMMON, **options, worker_init=f"export PYTHONPATH={SOURCE}")
     provider.script_dir = str(tmp_path / "scripts")
     yield provider
@@ -125,6 +132,27 @@ def test_jobs_are_cancelled_with_one_command(provider):
         assert wait_for_state(provider, job_id, JobState.CANCELLED, JobState.FAILED).state is JobState.CANCELLED
 
 
+def test_several_blocks_are_one_array(provider, system):
+    commands = ["echo first", "echo second; exit 5", "exec sleep 1000", "exec sleep 1000"]
+    ids = provider.submit_many(commands, 1)
+    assert len(set(ids)) == 4
+    if system == "torque":
+        # Slurm's Torque commands take an array, but not the ids of its jobs.
+        assert provider.blocks_per_submission == 1
+    else:
+        assert len({re.match(r"\d+", job_id)[0] for job_id in ids}) == 1
+    first, second, third, fourth = ids
+    assert wait_for_state(provider, first, JobState.COMPLETED).exit_code == 0
+    assert wait_for_state(provider, second, JobState.FAILED).exit_code == 5
+    wait_until(lambda: provider.status([first])[0].stdout == "first\n")
+    wait_until(lambda: provider.status([second])[0].stdout == "second\n")
+    for job_id in (third, fourth):
+        wait_for_state(provider, job_id, JobState.RUNNING)
+    assert provider.cancel([third]) == [True]
+    wait_for_state(provider, third, JobState.CANCELLED)
+    assert wait_for_state(provider, fourth, JobState.RUNNING).exit_code is None
+
+
 def test_a_queue_that_does_not_exist(provider, system):
     for name, value in SYSTEMS[system][3].items():
         setattr(provider, name, value)
@@ -139,6 +167,26 @@ def test_a_job_that_somebody_else_killed_did_not_complete(provider):
     job_id = provider.submit("kill -KILL $$", 1)
     status = wait_for_state(provider, job_id, JobState.FAILED, JobState.CANCELLED, JobState.COMPLETED)
     assert status.state is not JobState.COMPLETED
+
+
+@pytest.mark.parametrize("system", ["grid_engine"], indirect=True)
+def test_a_walltime_that_is_over_is_a_timeout(provider):
+    provider.walltime = "00:00:03"
+    job_id = provider.submit("exec sleep 1000", 1)
+    assert wait_for_state(provider, job_id, JobState.TIMEOUT, JobState.FAILED).state is JobState.TIMEOUT
+
+
+@pytest.mark.parametrize("system", ["condor"], indirect=True)
+def test_several_jobs_of_htcondor_are_one_block(provider):
+    provider.nodes_per_block = 2
+    good = provider.submit("true", 1)
+    bad = provider.submit(f'mkdir "{provider.script_dir}/taken" || exit 5', 1)
+    running = provider.submit("exec sleep 1000", 1)
+    assert wait_for_state(provider, good, JobState.COMPLETED).exit_code == 0
+    assert wait_for_state(provider, bad, JobState.FAILED).exit_code == 5
+    wait_for_state(provider, running, JobState.RUNNING)
+    assert provider.cancel([running]) == [True]
+    wait_for_state(provider, running, JobState.CANCELLED)
 
 
 @python_app

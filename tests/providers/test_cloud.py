@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from parsl.errors import ConfigurationError, OptionalModuleMissing
 from parsl.jobs.states import TERMINAL_STATES, JobState, JobStatus
-from parsl.launchers import SimpleLauncher, SingleNodeLauncher
-from parsl.launchers.errors import BadLauncher
-from parsl.providers.cloud import CloudProvider, exit_code_in, launcher_or_default, load_sdk, machine_script
+from parsl.providers.cloud import CloudProvider, exit_code_in, load_sdk, machine_script
 from parsl.providers.errors import SubmitException
 
 
@@ -318,14 +316,6 @@ def test_exit_code_is_found_in_any_console(before, code, after):
 def test_a_missing_library_is_named_with_its_extra():
     with pytest.raises(OptionalModuleMissing, match=r"no_such_sdk.*pip install 'parsl\[nimbus\]'"):
         load_sdk("nimbus", "no_such_sdk")
-
-
-def test_launchers():
-    assert isinstance(launcher_or_default(None), SingleNodeLauncher)
-    launcher = SimpleLauncher()
-    assert launcher_or_default(launcher) is launcher
-    with pytest.raises(BadLauncher):
-        launcher_or_default("srun")  # type: ignore[arg-type]
 
 
 WITHOUT_LIBRARIES = """

@@ -140,8 +140,10 @@ def test_an_interrupted_cancel_can_be_done_again(provider: LocalProvider, monkey
 
 def test_blocks_do_not_hear_the_terminals_interrupt(tmp_path: Path) -> None:
     program = (
-        "import os, sys\n"
+        "import os, signal, sys\n"
         "from parsl.providers import LocalProvider\n"
+        # A shell's background jobs, and all that they start, ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "provider = LocalProvider()\n"
         "provider.script_dir = sys.argv[1]\n"
         "job_id = provider.submit('exec sleep 1000', 1)\n"

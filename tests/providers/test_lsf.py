@@ -33,7 +33,7 @@ def test_the_job_id_is_found_among_banners():
 
 
 def test_status():
-    text = "1     RUN   -\n2 PEND  -\n3 DONE  -\n4 EXIT  7\n5     EXIT  140\n6 PSUSP -\n7 UNKWN -\n8 EXIT -\n"
+    text = "1  0   RUN -\n2 0 PEND -\n3 0 DONE -\n4 0 EXIT 7\n5 0 EXIT  140\n6 0 PSUSP -\n7 0 UNKWN -\n8 0 EXIT -\n"
     found = LSFProvider().parse_status(text)
     assert list(states(found).values()) == [
         "RUNNING",
@@ -86,7 +86,7 @@ def test_unknown_and_ended_jobs(tmp_path):
     provider = make(tmp_path)
     job_id = provider.submit("true", 1)
     provider.execute_wait.answers |= {
-        "bjobs": (255, "42 RUN -\n", "Job <43> is not found\n"),
+        "bjobs": (255, "42 0 RUN -\n", "Job <43> is not found\n"),
         "bkill": (255, "", "Job <42>: Job has already finished\n"),
     }
     assert provider.status([job_id])[0].state is JobState.RUNNING

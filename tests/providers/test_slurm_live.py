@@ -18,17 +18,32 @@ from parsl.executors.errors import InvalidResourceSpecification
 from parsl.jobs.states import JobState
 from parsl.launchers import SrunLauncher
 from parsl.providers import SlurmProvider
-from tests.cloud_services import service
+from parsl.providers.errors import SubmitException
+from tests.cloud_services import record_proof, service
+from tests.leaks import MARK_VARIABLE
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 SOURCE = Path(__file__).parent.parent.parent / "src"
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def slurm():
     with service("slurm"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def proof(slurm, request, record_property):
+    launcher = "SrunLauncher" if "two_nodes" in request.node.name else "SingleNodeLauncher"
+    record_proof(record_property, "SlurmProvider", launcher, "slurm")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(slurm, tmp_path):
+    """See to it that Slurm has no job of which the script is in the test's folder."""
+    yield
+    wait_until(lambda: str(tmp_path) not in run("squeue --noheader --states=pending,running --format=%o"))
 
 
 def run(command):
@@ -50,10 +65,22 @@ def make(**options):
     return SlurmProvider(worker_init=f"export PYTHONPATH={SOURCE}", **options)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def overtime(slurm, tmp_path_factory):
+    """Start a block that lasts longer than its minute; Slurm looks twice a minute, so the last test asks for it."""
+    provider = make(walltime="00:01:00", exclusive=False)
+    provider.script_dir = str(tmp_path_factory.mktemp("overtime"))
+    with pytest.MonkeyPatch.context() as patch:
+        # Slurm starts it during a test, of which it is no process.
+        patch.delenv(MARK_VARIABLE)
+        job_id = provider.submit("exec sleep 1000", 1)
+    yield provider, job_id
+    provider.cancel([job_id])
+
+
 @pytest.fixture
 def load(tmp_path):
-    """Load a kernel with an executor on a provider; afterwards Slurm has nothing of ours."""
-    loaded = []
+    """Load a kernel with an executor on a provider."""
 
     def start(provider, **options):
         executor = HighThroughputExecutor(
@@ -61,14 +88,11 @@ def load(tmp_path):
         )
         settings = {"strategy": "none", "run_dir": str(tmp_path), **options}
         DataFlowKernelLoader.load(Config(executors=[executor], **settings))
-        loaded.append(executor)
         return executor
 
     yield start
-    DataFlowKernelLoader.clear() if not loaded else DataFlowKernelLoader.dfk().cleanup()
+    DataFlowKernelLoader.dfk().cleanup()
     DataFlowKernelLoader.clear()
-    jobs = {job_id.partition("_")[0] for executor in loaded for job_id in executor.provider.resources}
-    wait_until(lambda: not jobs & {row.partition("_")[0] for row in run("squeue --noheader --format=%i").split()})
 
 
 @python_app
@@ -103,11 +127,11 @@ def test_one_block_of_two_nodes(load):
 
 
 def test_many_blocks_are_one_array(load):
-    executor = load(make(init_blocks=4, max_blocks=4))
-    assert {job_id.partition("_")[2] for job_id in executor.provider.resources} == {"0", "1", "2", "3"}
+    executor = load(make(init_blocks=3, max_blocks=3))
+    assert {job_id.partition("_")[2] for job_id in executor.provider.resources} == {"0", "1", "2"}
     nodes = set()
     wait_until(
-        lambda: nodes.update(f.result(timeout=60)[1] for f in [where(0.1) for _ in range(16)]) or len(nodes) == 4
+        lambda: nodes.update(f.result(timeout=60)[1] for f in [where(0.1) for _ in range(16)]) or len(nodes) == 3
     )
     ended = executor.cancel_blocks(["2"])
     assert ended == ["2"]
@@ -181,16 +205,6 @@ def test_a_worker_init_that_fails_is_told_with_its_last_words(load):
     load(provider)
     with pytest.raises(Exception, match="pythom"):
         where().result(timeout=60)
-
-
-def test_a_walltime_that_is_over_is_a_timeout(tmp_path):
-    provider = make(walltime="00:01:00")
-    provider.script_dir = str(tmp_path)
-    job_id = provider.submit("exec sleep 1000", 1)
-    # Slurm looks at limits twice a minute; it takes a limit in minutes, and here the end of the minute is now.
-    wait_until(lambda: provider.status([job_id])[0].state is JobState.RUNNING)
-    wait_until(lambda: provider.status([job_id])[0].terminal, 150)
-    assert provider.status([job_id])[0].state is JobState.TIMEOUT
 
 
 @python_app
@@ -278,3 +292,61 @@ def test_a_controller_that_cannot_be_reached_changes_nothing(load, tmp_path, mon
     (status,) = provider.status([job_id])
     assert (status.state, status.message) == (JobState.RUNNING, None)
     assert where().result(timeout=60)[0] == job_id
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"constraint": "nosuch"}, "Invalid feature specification"),
+        ({"gres": "nosuch:1"}, "Invalid generic resource"),
+    ],
+)
+def test_what_slurm_cannot_give_is_refused_with_its_words(options, words, tmp_path):
+    provider = make(**options)
+    provider.script_dir = str(tmp_path)
+    with pytest.raises(SubmitException, match=words) as caught:
+        provider.submit("true", 1)
+    assert caught.value.retcode == 1
+    assert provider.resources == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"nodes_per_block": 100, "launcher": SrunLauncher()}, "PartitionConfig"),
+        ({"partition": "short", "walltime": "10:00:00"}, "PartitionTimeLimit"),
+    ],
+)
+def test_a_block_that_waits_for_ever_tells_why(options, reason, tmp_path):
+    provider = make(**options)
+    provider.script_dir = str(tmp_path)
+    job_id = provider.submit("true", 1)
+    wait_until(lambda: reason in (provider.status([job_id])[0].message or ""))
+    assert provider.status([job_id])[0].state is JobState.PENDING
+    assert provider.cancel([job_id]) == [True]
+    wait_until(lambda: provider.status([job_id])[0].state is JobState.CANCELLED)
+    assert run(f"squeue --noheader --jobs={job_id} --states=pending,running --format=%i") == ""
+
+
+def test_a_cluster_that_is_named(tmp_path):
+    provider = make(clusters="testcluster", exclusive=False)
+    provider.script_dir = str(tmp_path)
+    good, bad = provider.submit("true", 1), provider.submit("exit 6", 1)
+    running = provider.submit_many(["exec sleep 1000"] * 2, 1)
+    wait_until(lambda: all(status.terminal for status in provider.status([good, bad])))
+    assert [(s.state.name, s.exit_code) for s in provider.status([good, bad])] == [("COMPLETED", 0), ("FAILED", 6)]
+    assert provider.cancel(running) == [True, True]
+    wait_until(lambda: [s.state for s in provider.status(running)] == [JobState.CANCELLED] * 2)
+
+
+def test_a_cluster_that_does_not_exist(tmp_path):
+    provider = make(clusters="nosuch")
+    provider.script_dir = str(tmp_path)
+    with pytest.raises(SubmitException, match="nosuch"):
+        provider.submit("true", 1)
+
+
+def test_a_walltime_that_is_over_is_a_timeout(overtime):
+    provider, job_id = overtime
+    wait_until(lambda: provider.status([job_id])[0].terminal, 150)
+    assert provider.status([job_id])[0].state is JobState.TIMEOUT

@@ -39,8 +39,10 @@ from parsl.utils import AtomicIDCounter
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
+    from parsl.dataflow.reports import Reports
     from parsl.executors.base import ParslExecutor
     from parsl.executors.errors import ExecutionLost
+    from parsl.monitoring import MonitoringHub
     from parsl.usage_tracking.usage import UsageTracker
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         self._answered: deque[TaskRecord] = deque()
         self._cancelled: deque[TaskRecord] = deque()
         self.monitoring = config.monitoring
+        self._reports: Reports | None = None
         self._usage_tracker: UsageTracker | None = None
         self.data_manager = DataManager(self)
         self.dependency_resolver = config.dependency_resolver or DEEP_DEPENDENCY_RESOLVER
@@ -113,6 +116,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         atexit.register(self.atexit_cleanup)
         try:
             self.memoizer.start(run_dir=self.run_dir, config_run_dir=config.run_dir)
+            self._start_monitoring()
             self.add_executors(config.executors)
             internal = ThreadPoolExecutor(label=INTERNAL, max_threads=config.internal_tasks_max_threads)
             self.add_executors([internal])
@@ -120,6 +124,20 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
             self.cleanup()
             raise
         self._start_usage_tracking()
+
+    def _start_monitoring(self) -> None:
+        hub = self.monitoring
+        if hub is not None:
+            from parsl.dataflow.reports import Reports
+
+            hub.loop, hub.run_id = self.loop, self.run_id
+            try:
+                hub.start(self.run_dir, self._config.run_dir, self._config.initialize_logging)
+            except BaseException:
+                self.monitoring = None
+                raise
+            self._reports = Reports(hub.send_records, self.loop, self.tasks, float(hub.resource_monitoring_interval))
+            self.loop.at_pass_end(self._reports.flush)
 
     def _start_usage_tracking(self) -> None:
         if self._config.usage_tracking:
@@ -153,6 +171,8 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
                 raise ConfigurationError(msg)
             executor.run_id = self.run_id
             executor.run_dir = self.run_dir
+            if self._reports is not None and self.monitoring is not None:
+                self._reports.set_radio(executor.label, self.monitoring.attach(executor))
             for name, value in {"loop": self.loop, "log_config": self._config.initialize_logging}.items():
                 if hasattr(executor, name):
                     setattr(executor, name, value)
@@ -283,7 +303,10 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
             return
         task.try_launched = time.time()
         self._graph.launched(task)
-        self.executors[task.executor].launch(task)
+        if self._reports is None or not self._reports.wraps:
+            self.executors[task.executor].launch(task)
+        else:
+            self._reports.launch(self.executors[task.executor], task)
         if logger.isEnabledFor(logging.DEBUG):
             self._tell_launch(task)
 
@@ -306,6 +329,8 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         if old is not States.unsched:
             counts[old] -= 1
         counts[task.status] += 1
+        if self._reports is not None:
+            self._reports.moved(task, old)
         if logger.isEnabledFor(logging.DEBUG):
             self._tell_move(task)
 
@@ -318,6 +343,8 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
             self._remember_end(task, outcome)
         if task.status is not States.exec_done:
             self._tell_failure(task, outcome)
+            if self._reports is not None:
+                self._reports.settled(task, outcome)
         if self._config.garbage_collect:
             self.wipe_task(task.id)
             # Tasks that fail in a cleanup may be about to begin on an executor, with the arguments of the call.
@@ -388,6 +415,8 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         self._on_loop(self._count_answered)
         self._end_memoizer(self.memoizer.close)
         self.log_task_states()
+        if self.monitoring is not None:
+            self._end_monitoring(self.monitoring)
         if self._usage_tracker is not None:
             self._usage_tracker.send_end_message()
             self._usage_tracker.close()
@@ -398,6 +427,14 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         DataFlowKernelLoader.forget(self)
         logger.info("Cleaned up run %s", self.run_id)
         self._end_logging()
+
+    def _end_monitoring(self, hub: MonitoringHub) -> None:
+        if self._reports is not None:
+            self._on_loop(self._reports.close)
+        try:
+            hub.close()
+        except Exception:
+            logger.exception("Monitoring did not end cleanly")
 
     def _fail_open_tasks(self) -> None:
         for task in list(self.tasks.values()):

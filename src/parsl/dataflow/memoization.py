@@ -7,7 +7,6 @@ import os
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from parsl.dataflow.checkpoint_saver import Saver
@@ -57,7 +56,6 @@ def make_hash(task: TaskRecord) -> str:
     return _by_name.key(task)
 
 
-@dataclass(slots=True)
 class CheckpointCommand:
     """What is to be saved of a task.
 
@@ -67,9 +65,12 @@ class CheckpointCommand:
         exception: what it raised; None when it returned.
     """
 
-    task_record: TaskRecord
-    result: Any = None
-    exception: BaseException | None = None
+    __slots__ = ("exception", "result", "task_record")
+
+    def __init__(self, task_record: TaskRecord, result: Any = None, exception: BaseException | None = None) -> None:
+        self.task_record = task_record
+        self.result = result
+        self.exception = exception
 
 
 class Memoizer(metaclass=ABCMeta):

@@ -97,6 +97,8 @@ class TaskRecord:
         fail_count: failed attempts so far; `fail_cost` what they cost, and `fail_history` their texts.
         losses: how often the task was lost with what ran it; `worker_losses` how often that was its worker.
         try_id: number of the current attempt, from 0.
+        usage: what the last attempt used, packed for monitoring, or None.
+        told: whether monitoring has been told of the task.
         invoked: seconds since the epoch at submission, and `returned`, `try_launched`, `try_returned` likewise.
     """
 
@@ -128,9 +130,11 @@ class TaskRecord:
         "resource_specification",
         "returned",
         "status",
+        "told",
         "try_id",
         "try_launched",
         "try_returned",
+        "usage",
         "waiting",
         "worker_losses",
     )
@@ -181,6 +185,8 @@ class TaskRecord:
         self.returned: float | None = None
         self.try_launched: float | None = None
         self.try_returned: float | None = None
+        self.usage: bytes | None = None
+        self.told = False
 
     @property
     def dependents(self) -> list[TaskRecord]:

@@ -27,6 +27,7 @@ class Call(Protocol):
     kwargs: dict[str, Any]
     resource_specification: dict[str, Any]
     executor_id: int | None
+    usage: bytes | None
 
     def done(self, outcome: Outcome) -> None:
         """Say how the attempt ended, exactly once; may be called from any thread, and never blocks."""
@@ -35,7 +36,7 @@ class Call(Protocol):
 class FutureCall:
     """A call whose outcome goes into a future of its own: what `submit` makes where there is no task record."""
 
-    __slots__ = ("_begun", "args", "executor_id", "func", "future", "id", "kwargs", "resource_specification")
+    __slots__ = ("_begun", "args", "executor_id", "func", "future", "id", "kwargs", "resource_specification", "usage")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class FutureCall:
         self.kwargs = kwargs
         self.resource_specification = resource_specification
         self.executor_id: int | None = None
+        self.usage: bytes | None = None
         self.future = future
         self._begun = False
 

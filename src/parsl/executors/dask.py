@@ -94,7 +94,7 @@ class DaskExecutor(EngineExecutor, RepresentationMixin):
 
     def _start_engine(self) -> None:
         try:
-            from distributed import Client
+            import distributed
         except ImportError as e:
             raise OptionalModuleMissing(["distributed"], "The DaskExecutor needs the extra 'dask'.") from e
         options = dict(self.client_options or {})
@@ -105,7 +105,8 @@ class DaskExecutor(EngineExecutor, RepresentationMixin):
                 "dashboard_address": "127.0.0.1:0",
                 "resources": dict(self.resources or {}),
             }
-        self._client = Client(self.address, set_as_default=False, **options)  # type: ignore[no-untyped-call]  # as it is
+        client: Any = distributed.Client
+        self._client = client(self.address, set_as_default=False, **options)
         self._path = script_path()
         self._errands = SimpleQueue()
         self._courier = threading.Thread(target=self._run_errands, name=f"{self.label}-courier", daemon=True)

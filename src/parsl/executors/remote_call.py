@@ -61,6 +61,7 @@ def run_packed(call: bytes, path: Sequence[str] = (), *kept: bytes) -> bytes:
 
     Raises:
         CallFailed: the call raised an exception, even one that asks for the end of the process.
+        KeyboardInterrupt: the engine has interrupted the call.
     """
     sys.path += [folder for folder in path if folder not in sys.path]
     try:
@@ -68,6 +69,8 @@ def run_packed(call: bytes, path: Sequence[str] = (), *kept: bytes) -> bytes:
         with arriving(lambda number: unpack(kept[number])):
             args, kwargs = facade.unpack(body, buffers)
         packed, out = facade.pack_result(facade.deserialize(function)(*args, **kwargs))
+    except KeyboardInterrupt:
+        raise  # how engines stop a task that runs
     except BaseException as e:  # noqa: BLE001 - whatever the task raises is its result
         traceback = e.__traceback__ and e.__traceback__.tb_next
         where = f"host {socket.gethostname()}, process {os.getpid()}"

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobStatus
+from parsl.launchers.errors import BadLauncher
+from parsl.launchers.launchers import SingleNodeLauncher
 
-__all__ = ["ExecutionProvider", "check_block_numbers"]
+if TYPE_CHECKING:
+    # Not known at run time, so check_types passes anything and BadLauncher can be raised instead.
+    AnyLauncher = Callable[[str, int, int], str]
+
+__all__ = ["ExecutionProvider", "launcher_or_default"]
 
 
 class ExecutionProvider(metaclass=ABCMeta):
@@ -96,31 +103,44 @@ class ExecutionProvider(metaclass=ABCMeta):
     def status_polling_interval(self) -> int:
         """Seconds between two calls of `status`."""
 
+    def _set_block_numbers(
+        self, *, nodes_per_block: int, init_blocks: int, min_blocks: int, max_blocks: int, parallelism: float
+    ) -> None:
+        """Keep numbers of blocks that may be meant; whether they fit each other is left open, as each may change.
 
-def check_block_numbers(
-    owner: str, *, nodes_per_block: int, init_blocks: int, min_blocks: int, max_blocks: int, parallelism: float
-) -> None:
-    """Refuse numbers of blocks that can't be meant. Whether they fit each other is left open: each may yet be changed.
+        Args:
+            nodes_per_block: At least 1.
+            init_blocks: At least 0.
+            min_blocks: At least 0.
+            max_blocks: At least 0.
+            parallelism: At least 0.
 
-    Args:
-        owner: Name of the provider, for the message.
-        nodes_per_block: At least 1.
-        init_blocks: At least 0.
-        min_blocks: At least 0.
-        max_blocks: At least 0.
-        parallelism: At least 0.
+        Raises:
+            ConfigurationError: One is smaller.
+        """
+        numbers = {
+            "nodes_per_block": (nodes_per_block, 1),
+            "init_blocks": (init_blocks, 0),
+            "min_blocks": (min_blocks, 0),
+            "max_blocks": (max_blocks, 0),
+            "parallelism": (parallelism, 0),
+        }
+        for name, (value, least) in numbers.items():
+            # Not `value < least`, which is False for NaN.
+            if not value >= least:
+                owner = type(self).__name__
+                raise ConfigurationError(f"{owner}: {name} has to be at least {least}, but is {value!r}")
+            setattr(self, name, value)
+
+
+def launcher_or_default(launcher: AnyLauncher | None) -> AnyLauncher:
+    """Check a launcher; None stands for a SingleNodeLauncher.
 
     Raises:
-        ConfigurationError: One is smaller.
+        BadLauncher: It can't be called.
     """
-    numbers = {
-        "nodes_per_block": (nodes_per_block, 1),
-        "init_blocks": (init_blocks, 0),
-        "min_blocks": (min_blocks, 0),
-        "max_blocks": (max_blocks, 0),
-        "parallelism": (parallelism, 0),
-    }
-    for name, (value, least) in numbers.items():
-        # Not `value < least`, which is False for NaN.
-        if not value >= least:
-            raise ConfigurationError(f"{owner}: {name} has to be at least {least}, but is {value!r}")
+    if launcher is None:
+        return SingleNodeLauncher()
+    if not callable(launcher):
+        raise BadLauncher(launcher)
+    return launcher

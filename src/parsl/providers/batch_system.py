@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -38,7 +39,10 @@ class BatchSystem:
     """Exit codes that say the same, of commands that say nothing."""
 
     array_index: ClassVar[str | None] = None
-    """Environment variable with a job's number within its array, from 0; None where arrays are not used."""
+    """Environment variable with a job's number within its array; None where arrays are not used."""
+
+    array_first: ClassVar[int] = 0
+    """Number of the first job of an array."""
 
     longest_name: ClassVar[int] = 220
     """Characters that a job's name may have."""
@@ -57,12 +61,38 @@ class BatchSystem:
         """Return the command line that submits a script."""
         raise NotImplementedError
 
-    def array_command(self, script: str, count: int) -> str:
-        """Return the command line that submits a script as an array of jobs 0 to `count` - 1.
+    def array_command(self, script: str, job_name: str, count: int) -> str:
+        """Return the command line that submits a script as an array of `count` jobs, numbered from `array_first`.
 
-        Job n is to print to `<script>.<n>.stdout` and `<script>.<n>.stderr`, and gets the id `<id>_<n>`.
+        Job n is to print to `<script>.<n>.stdout` and `<script>.<n>.stderr`.
+
+        Args:
+            script: Path of the script.
+            job_name: Name of the array.
+            count: How many jobs.
         """
         raise NotImplementedError
+
+    def array_script(self, options: str, script: str) -> str:
+        """Return what is in the script of an array: it runs the file `<script>.<n>` that belongs to job n.
+
+        Args:
+            options: The filled template and the user's options.
+            script: Path of the script.
+        """
+        return f'#!/bin/bash\n{options}\n\nexec bash {shlex.quote(script)}."${{{self.array_index}:?}}"\n'
+
+    def array_job_id(self, array_id: str, number: int) -> str | None:
+        """Return the id of a job of an array.
+
+        Args:
+            array_id: What `parse_job_id` found.
+            number: Its number in the array.
+
+        Returns:
+            The id; None if `array_id` is no array's, so that the batch system took it for a single job.
+        """
+        return f"{array_id}_{number}"
 
     def parse_job_id(self, text: str) -> str | None:
         """Find the job id in what the submit command printed, with banners round it or not; None if it is not there."""

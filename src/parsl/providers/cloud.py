@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from parsl.errors import OptionalModuleMissing
 from parsl.jobs.states import JobState, JobStatus
-from parsl.launchers.errors import BadLauncher
-from parsl.launchers.launchers import SingleNodeLauncher
-from parsl.providers.base import ExecutionProvider, check_block_numbers
+from parsl.providers.base import ExecutionProvider
 from parsl.providers.errors import SubmitException
 from parsl.providers.status_watch import SystemWatch
 from parsl.representation import RepresentationMixin
 
 if TYPE_CHECKING:
-    # Not known at run time, so check_types passes anything and BadLauncher can be raised instead.
-    AnyLauncher = Callable[[str, int, int], str]
+    from parsl.providers.base import AnyLauncher
 
-__all__ = ["CloudProvider", "exit_code_in", "launcher_or_default", "load_sdk", "machine_script"]
+__all__ = ["CloudProvider", "MachineProvider", "exit_code_in", "load_sdk", "machine_script"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,19 +49,6 @@ def load_sdk(extra: str, module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise OptionalModuleMissing([module], f"To install them: pip install 'parsl[{extra}]'") from error
-
-
-def launcher_or_default(launcher: AnyLauncher | None) -> AnyLauncher:
-    """Check a launcher; None stands for a SingleNodeLauncher.
-
-    Raises:
-        BadLauncher: It can't be called.
-    """
-    if launcher is None:
-        return SingleNodeLauncher()
-    if not callable(launcher):
-        raise BadLauncher(launcher)
-    return launcher
 
 
 def machine_script(worker_init: str, launch: str, mark: str, *, power_off: bool) -> str:
@@ -143,19 +127,13 @@ class CloudProvider(ExecutionProvider, RepresentationMixin):
     def __init__(
         self, *, nodes_per_block: int, init_blocks: int, min_blocks: int, max_blocks: int, parallelism: float
     ) -> None:
-        check_block_numbers(
-            type(self).__name__,
+        self._set_block_numbers(
             nodes_per_block=nodes_per_block,
             init_blocks=init_blocks,
             min_blocks=min_blocks,
             max_blocks=max_blocks,
             parallelism=parallelism,
         )
-        self.nodes_per_block = nodes_per_block
-        self.init_blocks = init_blocks
-        self.min_blocks = min_blocks
-        self.max_blocks = max_blocks
-        self.parallelism = parallelism
         self.resources: dict[str, dict[str, Any]] = {}
         self.run_id = os.urandom(6).hex()
         self._watch = SystemWatch(self.label)
@@ -338,3 +316,34 @@ class CloudProvider(ExecutionProvider, RepresentationMixin):
             return None
         self.resources[job_id].update(job_stdout_path=path, job_stderr_path=path)
         return path
+
+
+class MachineProvider(CloudProvider):
+    """Base of providers whose blocks are machines: a subclass starts one and says what has become of it."""
+
+    launcher: AnyLauncher
+
+    def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl.auto") -> str:
+        """Ask for a machine for a block, and for the network if this is the first and the cloud wants one.
+
+        Args:
+            command: Bash text: what the launcher is to start.
+            tasks_per_node: How many copies of it.
+            job_name: Name for people, kept with the job.
+
+        Returns:
+            The machine's id, or its name where the cloud knows machines by that.
+
+        Raises:
+            SubmitException: The cloud refused (capacity, limits, credentials, image); the text is its own.
+            OptionalModuleMissing: The cloud's library is not installed.
+        """
+        launch = self.launcher(command, tasks_per_node, self.nodes_per_block)
+        try:
+            return self._start(launch, job_name)
+        except self._sdk_errors() as error:
+            raise self._refused(job_name, error) from error
+
+    @abstractmethod
+    def _start(self, launch: str, job_name: str) -> str:
+        """Ask for a machine that runs bash text when it has started; return the job's id."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobState, JobStatus
-from parsl.launchers.errors import BadLauncher
-from parsl.providers.base import ExecutionProvider, check_block_numbers
+from parsl.providers.base import ExecutionProvider, launcher_or_default
 from parsl.providers.batch_system import BatchSystem
 from parsl.providers.commands import Answer, batched
 from parsl.providers.errors import ScriptPathError, SubmitException
@@ -56,7 +54,7 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
         max_blocks: Blocks to have at most.
         parallelism: Workers to ask for per waiting task, 0 to 1.
         walltime: Time limit of each block, "HH:MM:SS".
-        launcher: Starts the command within the block.
+        launcher: Starts the command within the block; None for a SingleNodeLauncher.
         cmd_timeout: Seconds that a command of the batch system may take.
 
     Raises:
@@ -82,10 +80,7 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
         launcher: Any,
         cmd_timeout: int = 10,
     ) -> None:
-        if not callable(launcher):
-            raise BadLauncher(launcher)
-        check_block_numbers(
-            type(self).__name__,
+        self._set_block_numbers(
             nodes_per_block=nodes_per_block,
             init_blocks=init_blocks,
             min_blocks=min_blocks,
@@ -97,13 +92,8 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
         if not cmd_timeout > 0:
             raise ConfigurationError(f"{type(self).__name__}: cmd_timeout has to be more than 0, but is {cmd_timeout}")
         self._label = label
-        self.nodes_per_block = nodes_per_block
-        self.init_blocks = init_blocks
-        self.min_blocks = min_blocks
-        self.max_blocks = max_blocks
-        self.parallelism = parallelism
         self.walltime = walltime
-        self.launcher = launcher
+        self.launcher = launcher_or_default(launcher)
         self.cmd_timeout = cmd_timeout
         self.worker_init = ""
         self.scheduler_options = ""
@@ -149,7 +139,7 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
     def blocks_per_submission(self) -> int:
         """How many blocks `submit_many` may be given: more than 1 where the batch system takes job arrays."""
         own = getattr(self.submit, "__func__", None) is ClusterProvider.submit
-        return LARGEST_ARRAY if own and self.array_index is not None and not self._arrays_refused else 1
+        return LARGEST_ARRAY if own and self._takes_arrays and not self._arrays_refused else 1
 
     def submit_many(
         self, commands: Sequence[str], tasks_per_node: int, job_names: Sequence[str] | None = None
@@ -174,7 +164,7 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
             try:
                 return self._submit_array(commands, tasks_per_node, names)
             except SubmitException as error:
-                if "array" not in f"{error.stderr}".lower():
+                if "array" not in f"{error.stderr}{error.stdout}".lower():
                     raise
                 logger.warning("Job arrays are refused, so blocks are submitted one by one from now on: %s", error)
                 self._arrays_refused = True
@@ -190,16 +180,21 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
     def _submit_array(self, commands: Sequence[str], tasks_per_node: int, names: Sequence[str]) -> list[str]:
         path, name = self._new_path(names[0]), self._unique_name(names[0])
         with self._refusals(names[0]):
-            options = render(self.template, self.template_values(name, path, tasks_per_node))
-        for number, command in enumerate(commands):
+            self._write_array(name, path, tasks_per_node)
+        for number, command in enumerate(commands, self.array_first):
             launch = self.launcher(command, tasks_per_node, self.nodes_per_block)
             write_script(f"{path}.{number}", f"#!/bin/bash\n{self._body(f'{path}.{number}', launch)}")
-        run = f'exec bash {shlex.quote(path)}."${self.array_index}"'
-        write_script(path, f"#!/bin/bash\n{options}{self.scheduler_options}\n\n{run}\n")
-        array_id = self._hand_over(self.array_command(path, len(commands)), names[0], name)
-        job_ids = [f"{array_id}_{number}" for number in range(len(commands))]
-        for number, job_id in enumerate(job_ids):
+        array_id = self._hand_over(self.array_command(path, name, len(commands)), names[0], name)
+        job_ids = []
+        for number in range(self.array_first, self.array_first + len(commands)):
+            job_id = self.array_job_id(array_id, number)
+            if job_id is None:
+                answer = self._call(self.cancel_command([array_id]))
+                raise SubmitException(
+                    names[0], f"{array_id} is not the id of an array; {answer.words}", stderr="no array"
+                )
             self._enter(job_id, name, f"{path}.{number}")
+            job_ids.append(job_id)
         logger.info("Submitted %d jobs to %s as array %s: %s", len(job_ids), self.label, array_id, path)
         return job_ids
 
@@ -231,6 +226,11 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
         return [i in self.resources and i not in failed for i in job_ids]
 
     # -- how they do it ------------------------------------------------------------------------------------------
+
+    @property
+    def _takes_arrays(self) -> bool:
+        """Whether blocks can be jobs of an array."""
+        return self.array_index is not None
 
     def _new_path(self, job_name: str) -> str:
         if self.script_dir is None:
@@ -277,6 +277,11 @@ class ClusterProvider(BatchSystem, ExecutionProvider):
             return None
         hours, minutes, seconds = map(int, self.walltime.split(":"))
         return hours * 3600 + minutes * 60 + seconds
+
+    def _write_array(self, name: str, path: str, tasks_per_node: int) -> None:
+        """Write what an array has beside the scripts of its jobs."""
+        options = render(self.template, self.template_values(name, path, tasks_per_node))
+        write_script(path, self.array_script(f"{options}{self.scheduler_options}", path))
 
     def _body(self, path: str, launch: str) -> str:
         known = {"PARSL_CORES": self.cores_per_node, "PARSL_MEMORY_GB": self.mem_per_node}

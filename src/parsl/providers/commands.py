@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
-__all__ = ["Answer", "batched", "match_rows"]
+__all__ = ["Answer", "batched", "match_rows", "output_options"]
 
 T = TypeVar("T")
 
@@ -47,6 +48,17 @@ class Answer(NamedTuple):
         said = " ".join((self.err.strip() or self.out.strip()).split())[-_WORDS_SHOWN:]
         ended = "" if self.code is None else f" (exit code {self.code})"
         return f"{self.program}: {said or 'no word'}{ended}"
+
+
+def output_options(script: str, number: str = "") -> str:
+    """Write the options `-o` and `-e` of many a submit command; in a script they would need other quotes.
+
+    Args:
+        script: Path of the script, beside which its output goes.
+        number: What stands for a job's number in its array, with a dot before it; quoted for a shell.
+    """
+    path = f"{shlex.quote(script)}{number}"
+    return f"-o {path}.stdout -e {path}.stderr"
 
 
 def batched(iterable: Iterable[T], n: int, strict: bool = False) -> Iterator[tuple[T, ...]]:

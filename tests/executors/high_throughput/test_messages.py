@@ -287,7 +287,7 @@ def array(tag, *fields):
 def test_fields_that_a_later_writer_added_are_skipped():
     assert CODECS["to_manager"].decode(array(17, "a field of tomorrow")) == Drained()
     assert CODECS["to_manager"].decode(array(18, "why", {"more": [1]}, 2)) == Refused("why")
-    later = [7, DONE, [b"42", None, "later"], 0.25, "later", None]
+    later = [7, DONE, [b"42", None, "later"], 0.25, b"", "later", None]
     assert CODECS["from_manager"].decode(array(7, [later], 5, 0, "later")) == Results([RESULT], 5)
     fields = msgspec.structs.astuple(REGISTER)
     assert CODECS["from_manager"].decode(array(12, *fields, "later")) == REGISTER
@@ -318,7 +318,7 @@ WIRE = {
         ("from_manager", Heartbeat(), "910d"),
         ("from_manager", Draining(), "910e"),
         ("from_manager", Leaving("why"), "9216a3776879"),
-        ("from_manager", Results([RESULT], 5), "94079194070092c4023432c0cb3fd00000000000000500"),
+        ("from_manager", Results([RESULT], 5), "94079195070092c4023432c0cb3fd0000000000000c4000500"),
         (
             "from_manager",
             Register("m", 1, "0", "n", 4, 6, "3.12.1", "2026.11.0", "s", "t", 99),
@@ -329,7 +329,7 @@ WIRE = {
             Register("m", 2, "0", "n", 4, 6, "3.12.1", "2026.11.0", "s", "t", 99, 570.5),
             "9f0ca16d02a130a16e0406a6332e31322e31a9323032362e31312e30a173a17463cb4081d4000000000080c0",
         ),
-        ("to_manager", Registered(["/a"], True, "s"), "940f91a22f61c3a173"),
+        ("to_manager", Registered(["/a"], True, "s"), "950f91a22f61c3a173c0"),
         ("to_manager", Tasks([Task(7, 3, Payload(b"b"))], {3: b"c"}, [1]), "95109194070392c40162c0c08103c40163910100"),
         ("to_manager", Received(7), "921e07"),
         ("to_manager", Reintroduce(), "911f"),
@@ -339,6 +339,18 @@ WIRE = {
         ("task", LARGE, "94cf00000100000000000092c40093a731322d61622d31920acd9c4092c2c3c0"),
     ],
 }
+
+
+# Written before there were fields for monitoring at the ends of these.
+WITHOUT_MONITORING = [
+    ("from_manager", Results([RESULT], 5), "93079194070092c4023432c0cb3fd000000000000005"),
+    ("to_manager", Registered(["/a"], True, "s"), "940f91a22f61c3a173"),
+]
+
+
+@pytest.mark.parametrize(("direction", "message", "written"), WITHOUT_MONITORING)
+def test_messages_of_writers_without_monitoring_are_read(direction, message, written):
+    assert CODECS[direction].decode(bytes.fromhex(written)) == message
 
 
 @pytest.mark.parametrize("version", range(OLDEST_PROTOCOL, PROTOCOL_VERSION + 1))

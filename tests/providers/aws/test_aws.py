@@ -14,6 +14,7 @@ from parsl.launchers.errors import BadLauncher
 from parsl.providers import AWSProvider
 from parsl.providers.aws.network import RUN_TAG, Network
 from parsl.providers.errors import ExecutionProviderException, SubmitException
+from tests.cloud_services import record_proof
 
 boto3 = pytest.importorskip("boto3")
 stub = pytest.importorskip("botocore.stub")
@@ -28,8 +29,9 @@ def session():
 
 
 @pytest.fixture
-def provider(monkeypatch, tmp_path, session):
+def provider(monkeypatch, tmp_path, session, record_property):
     """A provider whose network is there, and whose client answers what a test has put into `provider.ec2`."""
+    record_proof(record_property, "AWSProvider", "SingleNodeLauncher", "ec2-answers")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
@@ -134,7 +136,15 @@ def test_a_zone_without_room_leads_to_the_next(provider):
 
 @pytest.mark.parametrize(
     ("code", "times"),
-    [("InsufficientInstanceCapacity", len(SUBNETS)), ("InvalidAMIID.NotFound", 1), ("InvalidKeyPair.NotFound", 1)],
+    [
+        ("InsufficientInstanceCapacity", len(SUBNETS)),
+        ("InvalidAMIID.NotFound", 1),
+        ("InvalidKeyPair.NotFound", 1),
+        ("InstanceLimitExceeded", 1),
+        ("RequestExpired", 1),
+        ("AuthFailure", 1),
+        ("UnauthorizedOperation", 1),
+    ],
 )
 def test_a_refusal_carries_the_words_of_ec2(provider, code, times):
     for _ in range(times):

@@ -12,7 +12,7 @@ import pytest
 from parsl import Config, DataFlowKernel, HighThroughputExecutor, python_app
 from parsl.jobs.states import JobState
 from parsl.providers import AWSProvider
-from tests.cloud_services import service
+from tests.cloud_services import record_proof, service
 
 pytestmark = pytest.mark.services
 boto3 = pytest.importorskip("boto3")
@@ -45,6 +45,11 @@ def networks(ec2):
     gateways = {gateway["InternetGatewayId"] for gateway in ec2.describe_internet_gateways()["InternetGateways"]}
     subnets = {subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]}
     return {vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]} | groups | gateways | subnets
+
+
+@pytest.fixture(autouse=True)
+def proof(endpoint, record_property):
+    record_proof(record_property, "AWSProvider", "SingleNodeLauncher", "moto")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from parsl.jobs.states import JobState
 from parsl.providers import AzureProvider
 from parsl.providers.errors import ExecutionProviderException, SubmitException
 from tests.cloud_server import Answer, Request, serve
+from tests.cloud_services import record_proof
 
 pytest.importorskip("azure.mgmt.compute")
 pytest.importorskip("azure.mgmt.network")
@@ -100,8 +101,9 @@ def azure():
 
 
 @pytest.fixture
-def make(azure, tmp_path):
+def make(azure, tmp_path, record_property):
     """Make providers, of which nothing may be left at the end of the test."""
+    record_proof(record_property, "AzureProvider", "SingleNodeLauncher", "azure-routes")
     providers = []
     before = dict(azure.resources)
 

@@ -12,6 +12,7 @@ from parsl.jobs.states import JobState
 from parsl.providers import GoogleCloudProvider
 from parsl.providers.errors import SubmitException
 from tests.cloud_server import Answer, Request, serve
+from tests.cloud_services import record_proof
 
 pytest.importorskip("google.cloud.compute_v1")
 auth = pytest.importorskip("google.auth.credentials")
@@ -89,8 +90,9 @@ def compute():
 
 
 @pytest.fixture
-def make(compute, tmp_path):
+def make(compute, tmp_path, record_property):
     """Make providers, of which nothing may be left at the end of the test."""
+    record_proof(record_property, "GoogleCloudProvider", "SingleNodeLauncher", "google-routes")
     providers = []
 
     def make(**arguments):

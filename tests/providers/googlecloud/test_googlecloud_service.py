@@ -17,7 +17,7 @@ from parsl.jobs.states import JobState
 from parsl.launchers import WrappedLauncher
 from parsl.providers import GoogleCloudProvider
 from tests.cloud_server import Answer, Request, serve
-from tests.cloud_services import service
+from tests.cloud_services import record_proof, service
 
 pytestmark = pytest.mark.services
 pytest.importorskip("google.cloud.compute_v1")
@@ -61,6 +61,11 @@ def mended(answer):
     if isinstance(answer, dict):
         return {k: str(int(v, 16) % 2**63) if k in {"id", "targetId"} else mended(v) for k, v in answer.items()}
     return answer
+
+
+@pytest.fixture(autouse=True)
+def proof(stand_in, record_property):
+    record_proof(record_property, "GoogleCloudProvider", "WrappedLauncher", "gcp")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from parsl.jobs.states import JobState
 from parsl.providers import KubernetesProvider
 from parsl.providers.errors import SubmitException
 from tests.cloud_server import Answer, Request, serve
+from tests.cloud_services import record_proof
 
 client = pytest.importorskip("kubernetes.client")
 
@@ -73,7 +74,8 @@ def cluster():
 
 
 @pytest.fixture
-def make(cluster, tmp_path):
+def make(cluster, tmp_path, record_property):
+    record_proof(record_property, "KubernetesProvider", "-", "kubernetes-routes")
     clients = []
 
     def make(**arguments):
@@ -173,6 +175,17 @@ def test_no_cluster_is_configured(monkeypatch, tmp_path):
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(ConfigurationError, match="no cluster"):
         KubernetesProvider("python:3").submit("true", 1)
+
+
+def test_a_cluster_may_be_named_after_the_library_was_imported(monkeypatch, tmp_path):
+    (tmp_path / "config").write_text(
+        """{"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}], "users": [{"name": "u", "user": {}}],
+        "clusters": [{"name": "k", "cluster": {"server": "http://127.0.0.1:9"}}]}"""
+    )
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'config'}:{tmp_path / 'none'}")
+    with KubernetesProvider("python:3").api.api_client as client:
+        assert client.configuration.host == "http://127.0.0.1:9"
 
 
 # Status

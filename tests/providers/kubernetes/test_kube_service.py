@@ -16,7 +16,7 @@ from parsl import Config, DataFlowKernel, HighThroughputExecutor, python_app
 from parsl.jobs.states import JobState
 from parsl.providers import KubernetesProvider
 from parsl.providers.errors import SubmitException
-from tests.cloud_services import service
+from tests.cloud_services import record_proof, service
 
 pytestmark = pytest.mark.services
 client = pytest.importorskip("kubernetes.client")
@@ -32,6 +32,11 @@ def cluster():
         pytest.skip(f"no {PROGRAM}; its service's script builds it")
     with service("kubernetes") as variables:
         yield variables
+
+
+@pytest.fixture(autouse=True)
+def proof(cluster, record_property):
+    record_proof(record_property, "KubernetesProvider", "-", "kubernetes")
 
 
 @pytest.fixture
@@ -103,7 +108,7 @@ def test_an_image_that_is_not_there_is_given_up(make):
 
 
 def test_an_account_that_may_not_make_pods(make):
-    provider = make(api_client=config.new_client_from_config(context="limited"))
+    provider = make(api_client=config.new_client_from_config(os.environ["KUBECONFIG"], context="limited"))
     with pytest.raises(SubmitException, match="forbidden"):
         provider.submit("true", 1)
 

@@ -95,6 +95,8 @@ class InterchangeClient(Restarting):
         # Called when blocks have come, gone or begun to leave (with: whether one has gone), and when one is emptied.
         self.blocks_changed: Callable[[bool], object] = lambda _gone: None
         self.emptied: Callable[[str], object] = lambda _block: None
+        # Told of managers that came, changed or went, before this object takes note.
+        self.on_managers: Callable[[Managers], object] | None = None
         self.commands = CommandClient(loop, self._send)
         self._codec = messages.to_client()
         self._outgoing: list[Task] = []
@@ -365,6 +367,8 @@ class InterchangeClient(Restarting):
             self._drained.discard(news.block)
             self.emptied(news.block)
         else:
+            if self.on_managers is not None:
+                self.on_managers(news)
             changed, gone = self.connected.update(news)
             self._held.difference_update(news.gone)
             if changed:
@@ -387,6 +391,8 @@ class InterchangeClient(Restarting):
             self._drop(result.payload)
         if self._arguments:
             self._forget_arguments(result.id)
+        if result.usage:
+            call.usage = result.usage
         if self._cancelling and result.id in self._cancelling:
             self._end_cancelled(result, call, outcome)
         else:

@@ -29,6 +29,7 @@ from parsl.validation import check_types
 if TYPE_CHECKING:
     from parsl.data_provider.staging import Staging
     from parsl.executors.high_throughput.client import InterchangeClient
+    from parsl.executors.high_throughput.monitoring_view import MonitoringView
 
 __all__ = ["DEFAULT_LAUNCH_CMD", "HTEXFuture", "HighThroughputExecutor"]
 
@@ -173,6 +174,9 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
         self._own_loop: Loop | None = None
         self._port: int | None = None
         self._launch_template: str | None = None
+        # Set by the monitoring hub: seconds between samples of what tasks use, 0 for one at the end only.
+        self.monitoring_interval: float | None = None
+        self._monitoring_view: MonitoringView | None = None
         check_values(self)
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -236,6 +240,7 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
             sys_path=_script_path(),
             heartbeat_threshold=self.heartbeat_threshold,
             logdir=os.path.abspath(self.logdir),
+            monitoring=self.monitoring_interval,
         )
         try:
             self._port = client.start(
@@ -245,6 +250,11 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
             client.store.close()
             raise
         self._watch_blocks(client)
+        if self.monitoring_messages is not None:
+            from parsl.executors.high_throughput.monitoring_view import MonitoringView
+
+            self._monitoring_view = MonitoringView(self.label, client, self.monitoring_messages)
+            client.on_managers = self._monitoring_view.managers_changed
         return client
 
     def initialize_scaling(self) -> None:
@@ -271,8 +281,13 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
         client, self._client = self._client, None
         if client is None:
             return
+        if self._monitoring_view is not None:
+            self._on_loop(self._monitoring_view.leaving)
         client.shutdown()
         self.cancel_all_blocks()
+        if self._monitoring_view is not None:
+            self._on_loop(self._monitoring_view.gone)
+            self._monitoring_view = None
         assert self.loop is not None
         self.loop.call(client.fail_all, ExecutorShutDownError(self.label))
         self._stop_own_loop()
@@ -399,7 +414,10 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
     # -- the rest ------------------------------------------------------------------------------------------------
 
     def _on_monitoring(self, body: bytes) -> None:
-        if self.monitoring_messages is not None:
+        if self._monitoring_view is not None:
+            self._monitoring_view.heard(body)
+        elif self.monitoring_messages is not None:
+            # Whoever has set this after the start reads messages by himself.
             self.monitoring_messages.put(body)
 
     def get_usage_information(self) -> dict[str, Any]:

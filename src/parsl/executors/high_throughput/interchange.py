@@ -259,7 +259,9 @@ class Interchange:
     def welcome(self, about: Register) -> Registered:
         """Make the answer to a manager that is taken in."""
         shared = about.token == self._store.token
-        return Registered(self._config.sys_path, shared, self._config.segments if shared else "")
+        return Registered(
+            self._config.sys_path, shared, self._config.segments if shared else "", self._config.monitoring
+        )
 
     # -- time ----------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ class InterchangeConfig(msgspec.Struct):
         sys_path: the client's `sys.path`.
         heartbeat_threshold: seconds of silence after which a manager is lost.
         logdir: folder for the log, and `log_config` what writes it.
+        monitoring: seconds between two samples of what calls use, 0 for only those at the end; None for none.
     """
 
     client_path: str
@@ -33,3 +34,4 @@ class InterchangeConfig(msgspec.Struct):
     sys_path: list[str]
     heartbeat_threshold: float
     logdir: str
+    monitoring: float | None = None

@@ -45,6 +45,7 @@ from parsl.executors.high_throughput.messages import (
     WorkerReady,
 )
 from parsl.executors.high_throughput.mpi_block import block_nodes, make_pool
+from parsl.executors.high_throughput.node_watch import NodeWatch
 from parsl.executors.high_throughput.pool import Death, Pool
 from parsl.executors.high_throughput.segments import SegmentStore, read_token
 from parsl.executors.high_throughput.streams import Stream
@@ -120,6 +121,7 @@ class Manager:
         # By the clock that nobody sets: for how long this node's block can be used.
         left = usable_seconds(os.environ, time.time())
         self._lasts_until = None if left is None else time.monotonic() + left
+        self._node_watch: NodeWatch | None = None
 
     # -- start ---------------------------------------------------------------------------------------------------
 
@@ -276,6 +278,8 @@ class Manager:
                 "by streams" if self._link and self._link.by_streams else "over TCP",
             )
             self._registered = message
+            if message.monitoring is not None:
+                self._node_watch = NodeWatch(self, self._loop, message.monitoring, self._options.block_id)
             for worker in list(self._processes.by_slot.values()):
                 self._processes.introduce(worker)
             self._ping()
@@ -420,6 +424,7 @@ class Manager:
             functions=self._functions,
             claims=claims,
             slot=slot,
+            monitoring=self._node_watch is not None,
         )
 
     def _environment(self, slot: int) -> dict[str, str]:
@@ -448,8 +453,23 @@ class Manager:
         elif isinstance(message, WorkerReady):
             self._failed_starts = 0
             self.pool.worker_ready(worker.slot)
+            if self._node_watch is not None:
+                self._node_watch.worker_ready()
         else:
             self._send(Monitoring(message.body))
+
+    def calls_now(self) -> dict[int, tuple[int, tuple[float, float, float]]]:
+        """Return for each worker's process the call that it runs, when it began and the CPU times until then."""
+        running = {}
+        for slot, worker in self._processes.by_slot.items():
+            call = self._processes.claim(slot)
+            if self.pool.holds(call):
+                running[worker.process.pid] = call, self._processes.baseline(slot)
+        return running
+
+    def send_monitoring(self, body: bytes) -> None:
+        """Send a monitoring message."""
+        self._send(Monitoring(body))
 
     def reap(self) -> None:
         """Handle the deaths of workers; called when a child of this process has ended."""

@@ -80,12 +80,14 @@ class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
             its worker was ended.
         payload: the packed result or exception; for what was lost or took too long, an encoded `Loss`.
         seconds: how long the call ran in its worker.
+        usage: what it used there, packed for monitoring; empty without.
     """
 
     id: int
     status: int
     payload: Payload
     seconds: float = 0.0
+    usage: bytes = b""
 
 
 class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -208,7 +210,7 @@ class Trouble(_Message, tag=10):
 
 
 class Monitoring(_Message, tag=11):
-    """A monitoring message of a worker, passed on unread."""
+    """A monitoring message of a manager or worker, passed on unread."""
 
     body: bytes
 
@@ -270,11 +272,15 @@ class Leaving(_Message, tag=22):
 
 
 class Registered(_Message, tag=15):
-    """The manager is taken in; what its workers need to look like the user's script."""
+    """The manager is taken in; what its workers need to look like the user's script.
+
+    With `monitoring`, what calls use is measured, and sampled each so many seconds (0: only at the end).
+    """
 
     sys_path: list[str]
     shares_segments: bool
     segments: str
+    monitoring: float | None = None
 
 
 class Tasks(_Message, tag=16):
@@ -320,6 +326,7 @@ class Setup(_Message, tag=19):
     functions: str
     claims: str
     slot: int
+    monitoring: bool = False
 
 
 class WorkerReady(_Message, tag=20):

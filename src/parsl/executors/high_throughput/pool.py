@@ -220,6 +220,10 @@ class Pool:
         """Start no worker anew: the node is about to end."""
         self.draining = True
 
+    def holds(self, task_id: int) -> bool:
+        """Tell whether a task is here."""
+        return task_id in self._tasks
+
     # -- what the manager reports --------------------------------------------------------------------------------
 
     @property

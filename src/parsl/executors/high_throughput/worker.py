@@ -14,11 +14,12 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,6 +30,7 @@ from parsl.executors.high_throughput.messages import (
     RAISED,
     Codec,
     FromWorker,
+    Monitoring,
     Payload,
     PlacedTask,
     Result,
@@ -41,6 +43,9 @@ from parsl.executors.high_throughput.segments import SegmentStore
 from parsl.executors.high_throughput.streams import LENGTH
 from parsl.serialize import facade
 from parsl.serialize.errors import SerializationError
+
+if TYPE_CHECKING:
+    from parsl.monitoring.usage import UsageMeter
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +97,8 @@ class Worker:
         self._answers = answers
         self._codec: Codec[FromWorker] = messages.Codec(PlacedTask)
         self._setup_codec: Codec[Setup] = messages.Codec(Setup)
+        self._sending = threading.Lock()
+        self._meter: UsageMeter | None = None
 
     def run(self) -> None:
         """Serve until the manager is gone."""
@@ -107,6 +114,9 @@ class Worker:
         with open(setup.claims, "r+b") as file:
             claims = mmap.mmap(file.fileno(), 0)
         slot = memoryview(claims).cast("q")[setup.slot * 2 : setup.slot * 2 + 2]
+        if setup.monitoring:
+            self._measure(setup.slot, claims)
+        begin = None if self._meter is None else self._meter.begin
         self._send(WorkerReady())
         decode, read = self._codec.decode, self._mailbox.recv
         debug = logger.isEnabledFor(logging.DEBUG)
@@ -120,6 +130,8 @@ class Worker:
                 # The manager kills this worker for the task before. It counts on this one not having begun.
                 while True:
                     signal.pause()
+            if begin is not None:
+                begin()
             if debug:
                 logger.debug("Call %d begins", task.id)
             result = self._serve(task) if task.environment is None else self._serve_within(task, task.environment)
@@ -143,7 +155,18 @@ class Worker:
             payload = self._store.payload(body, buffers)
         except OSError as e:
             return raised(task.id, e, where_am_i())
-        return Result(task.id, status, payload, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return Result(task.id, status, payload, seconds, b"" if self._meter is None else self._meter.end())
+
+    def _measure(self, slot: int, claims: mmap.mmap) -> None:
+        """Measure what calls use from here on, and let them send monitoring messages of their own."""
+        from parsl.monitoring import outlet
+        from parsl.monitoring.usage import BASELINE, UsageMeter
+
+        slots = len(claims) // (CLAIMS.size + BASELINE.size)
+        at = slots * CLAIMS.size + slot * BASELINE.size
+        self._meter = UsageMeter(os.environ.get("PARSL_WORKER_BLOCK_ID"), socket.gethostname(), claims, at)
+        outlet.send = lambda body: self._send(Monitoring(body))
 
     def _open(self, task: Task) -> tuple[Callable[..., Any], Any, Any]:
         body, buffers = self._store.open(task.payload) if task.payload.segment else (task.payload.body, _NO_BUFFERS)
@@ -173,7 +196,9 @@ class Worker:
 
     def _send(self, message: FromWorker) -> None:
         data = self._codec.encode(message)
-        self._answers.sendall(LENGTH.pack(len(data)) + data)
+        # Monitoring messages may come from threads of the task.
+        with self._sending:
+            self._answers.sendall(LENGTH.pack(len(data)) + data)
 
 
 def search_path(script: list[str], own: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from parsl.executors.high_throughput.messages import Setup, Task, to_manager
 from parsl.executors.high_throughput.streams import Stream
 from parsl.executors.high_throughput.worker import CLAIM, CLAIMS, LARGEST_LETTER
+from parsl.monitoring.usage import BASELINE
 from parsl.process_trees import kill_processes, marked
 from parsl.watchdog import open_words
 
@@ -104,12 +105,14 @@ class WorkerProcesses:
         self._codec = to_manager()
         self._claims_path = claims
         with open(claims, "wb") as file:
-            file.write(bytes(CLAIMS.size * slots))
+            # Behind the claims, what monitoring shows of each worker's call.
+            file.write(bytes((CLAIMS.size + BASELINE.size) * slots))
         with open(claims, "r+b") as file:
             self._claims = mmap.mmap(file.fileno(), 0)
         self._mail, self._mailbox = socket.socketpair(socket.AF_UNIX, MAILBOX)
         self._mail.setblocking(False)
         self._mail.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAILBOX_BYTES)
+        self._baselines_at = CLAIMS.size * slots
         self.by_slot: dict[int, WorkerProcess] = {}
 
     @property
@@ -188,6 +191,10 @@ class WorkerProcesses:
             return False
         worker.process.kill()
         return True
+
+    def baseline(self, slot: int) -> tuple[float, float, float]:
+        """Return when the worker of a slot began its call, and its CPU times (user, system) then."""
+        return BASELINE.unpack_from(self._claims, self._baselines_at + slot * BASELINE.size)
 
     def dead(self) -> list[WorkerProcess]:
         """Return the workers whose processes have ended, no longer counted among the live ones."""

@@ -13,13 +13,14 @@ from parsl.jobs.states import JobState, JobStatus
 from parsl.providers.aws.machine import describe, end_of, market_options
 from parsl.providers.aws.network import RUN_TAG, Network, name_tags
 from parsl.providers.aws.session import load_state, make_client, make_session, save_state
-from parsl.providers.cloud import CloudProvider, launcher_or_default, load_sdk, machine_script
+from parsl.providers.base import launcher_or_default
+from parsl.providers.cloud import MachineProvider, load_sdk, machine_script
 from parsl.providers.errors import ExecutionProviderException, SubmitException
 from parsl.utils import wtime_to_minutes
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    from parsl.providers.cloud import AnyLauncher
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["AWSProvider"]
 
@@ -30,7 +31,7 @@ _NO_ROOM = ("InsufficientInstanceCapacity", "Unsupported")
 _ENDING = frozenset({"shutting-down", "terminated"})
 
 
-class AWSProvider(CloudProvider):
+class AWSProvider(MachineProvider):
     """Runs each block on a machine of EC2, which is made for it and ends with it.
 
     Machines run in a private network (a VPC) of their own, which is made for the first of them. All that this provider
@@ -190,27 +191,9 @@ class AWSProvider(CloudProvider):
 
     # -- blocks --------------------------------------------------------------------------------------------------
 
-    def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl.auto") -> str:
-        """Start a machine for a block, and the network if this is the first.
-
-        Args:
-            command: Bash text: what the launcher is to start.
-            tasks_per_node: How many copies of it.
-            job_name: Name of the machine, for people.
-
-        Returns:
-            The id of the machine.
-
-        Raises:
-            SubmitException: EC2 refused (capacity, limits, credentials, image, key pair); the text is EC2's.
-            OptionalModuleMissing: boto3 is not installed.
-        """
-        launch = self.launcher(command, tasks_per_node, self.nodes_per_block)
-        try:
-            self._use_network()
-            return self.spin_up_instance(launch, job_name)
-        except self._sdk_errors() as error:
-            raise self._refused(job_name, error) from error
+    def _start(self, launch: str, job_name: str) -> str:
+        self._use_network()
+        return self.spin_up_instance(launch, job_name)
 
     def _use_network(self) -> None:
         network = self.network

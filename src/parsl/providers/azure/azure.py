@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import json
 import logging
 import os
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobState, JobStatus
 from parsl.providers.azure import machine as shapes
-from parsl.providers.cloud import CloudProvider, launcher_or_default, load_sdk, machine_script
+from parsl.providers.base import launcher_or_default
+from parsl.providers.cloud import MachineProvider, load_sdk, machine_script
 from parsl.providers.errors import ExecutionProviderException
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    from parsl.providers.cloud import AnyLauncher
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["AzureProvider"]
 
@@ -28,7 +30,7 @@ _REQUEST = {"connection_timeout": 10, "read_timeout": 60, "retry_total": 3, "pol
 _KINDS = ("virtual_machines", "network_interfaces", "public_ip_addresses", "disks")
 
 
-class AzureProvider(CloudProvider):
+class AzureProvider(MachineProvider):
     """Runs each block on a virtual machine of Azure, which is made for it and ends with it.
 
     The resource group has to exist; the virtual network is made in it if it is not there. All that this provider makes
@@ -236,22 +238,7 @@ class AzureProvider(CloudProvider):
 
     # -- blocks --------------------------------------------------------------------------------------------------
 
-    def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl.auto") -> str:
-        """Ask for a machine for a block, and for its network if this is the first.
-
-        Args:
-            command: Bash text: what the launcher is to start.
-            tasks_per_node: How many copies of it.
-            job_name: Kept with the job; names of machines are of another form.
-
-        Returns:
-            The name of the machine.
-
-        Raises:
-            SubmitException: Azure refused; the text is Azure's.
-            OptionalModuleMissing: Azure's library is not installed.
-        """
-        launch = self.launcher(command, tasks_per_node, self.nodes_per_block)
+    def _start(self, launch: str, job_name: str) -> str:
         name = self._next_name("vm")
         script = machine_script(self.worker_init, launch, name, power_off=not self.linger)
         compute, network = self.get_clients()
@@ -262,10 +249,10 @@ class AzureProvider(CloudProvider):
             wanted = shapes.with_script(self.create_vm_parameters(nic_id, self.vm_reference), script)
             # The machine is asked for when this returns; it takes minutes, which are not waited for.
             compute.virtual_machines.begin_create_or_update(self.group_name, name, _body(wanted), polling=False)
-        except self._sdk_errors() as error:
+        except self._sdk_errors():
             if nic_id is not None:
                 self._forget_nic(network, nic_id.rpartition("/")[2])
-            raise self._refused(job_name, error) from error
+            raise
         return self._add(name, job_name, mark=name)
 
     def _forget_nic(self, network: Any, name: str) -> None:
@@ -332,15 +319,19 @@ class AzureProvider(CloudProvider):
             except self._sdk_errors() as error:
                 left[kind] = self._words(error)
                 continue
-            left.update(self._each(found, lambda name, of=resources: of.begin_delete(self.group_name, name).result()))  # type: ignore[misc]
+            left.update(self._each(found, functools.partial(self._delete, resources)))
         if self._made_network:
             networks = network.virtual_networks
-            left.update(self._each([self.vnet_name], lambda n: networks.begin_delete(self.group_name, n).result()))
+            left.update(self._each([self.vnet_name], functools.partial(self._delete, networks)))
         if left:
             words = "; ".join(f"{name}: {why}" for name, why in left.items())
             raise ExecutionProviderException(f"{self.label}: not all could be deleted: {words}")
         self._subnet_id, self._made_network = None, False
         atexit.unregister(self.goodbye)
+
+    def _delete(self, resources: Any, name: str) -> None:
+        """Delete a resource of a kind, and wait until it is gone."""
+        resources.begin_delete(self.group_name, name).result()
 
     def _is_ours(self, resource: Any) -> bool:
         return bool((resource.tags or {}).get(shapes.RUN_TAG) == self.run_id)

@@ -33,36 +33,44 @@ _RANK = (
 )
 """Of the states of a cluster's jobs the first of these is the cluster's."""
 
-_LIVING = re.compile(r"(?P<id>\d+), \d+, (?P<state>\d+), (?P<reason>.*)")
+_LIVING = re.compile(r"(?P<id>\d+), (?P<job>\d+), (?P<state>\d+), (?P<reason>.*)")
 _DEAD = re.compile(
-    r"(?P<id>\d+), \d+, (?P<state>\d+), (?P<by_signal>\w+), (?P<code>\w+), (?P<signal>\w+), (?P<reason>.*)"
+    r"(?P<id>\d+), (?P<job>\d+), (?P<state>\d+), (?P<by_signal>\w+), (?P<code>\w+), (?P<signal>\w+), (?P<reason>.*)"
 )
 
 
 def read_queue(text: str) -> dict[str, JobStatus]:
     """Read lines of cluster, job, state and reason to be held from condor_q.
 
+    Returns:
+        The status of each job, under `cluster.job`, and of each cluster.
+
     Raises:
         ValueError: It is no such table.
     """
-    return _by_cluster((row["id"], _living(row["state"], row["reason"])) for row in match_rows(_LIVING, text))
+    return _with_clusters((row, _living(row["state"], row["reason"])) for row in match_rows(_LIVING, text))
 
 
 def read_history(text: str) -> dict[str, JobStatus]:
     """Read lines of cluster, job, state, how it ended and why from condor_history.
 
+    Returns:
+        The status of each job, under `cluster.job`, and of each cluster.
+
     Raises:
         ValueError: It is no such table.
     """
-    return _by_cluster((row["id"], _ended(row)) for row in match_rows(_DEAD, text))
+    return _with_clusters((row, _ended(row)) for row in match_rows(_DEAD, text))
 
 
-def _by_cluster(statuses: Iterable[tuple[str, JobStatus]]) -> dict[str, JobStatus]:
-    """Make one status of those of a cluster's jobs."""
+def _with_clusters(statuses: Iterable[tuple[re.Match[str], JobStatus]]) -> dict[str, JobStatus]:
+    """Make one status of those of a cluster's jobs, for a block of several, and keep those of each."""
     found: dict[str, JobStatus] = {}
-    for job_id, status in statuses:
-        if job_id not in found or _RANK.index(status.state) < _RANK.index(found[job_id].state):
-            found[job_id] = status
+    for row, status in statuses:
+        cluster = row["id"]
+        found[f"{cluster}.{row['job']}"] = status
+        if cluster not in found or _RANK.index(status.state) < _RANK.index(found[cluster].state):
+            found[cluster] = status
     return found
 
 

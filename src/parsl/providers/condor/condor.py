@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobStatus
-from parsl.launchers.launchers import SingleNodeLauncher
 from parsl.providers.cluster_provider import ClusterProvider
 from parsl.providers.condor.answers import read_history, read_queue
 from parsl.providers.scripts import render, write_script
@@ -18,7 +17,7 @@ from parsl.utils import wtime_to_minutes
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    AnyLauncher = Callable[[str, int, int], str]
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["CondorProvider"]
 
@@ -69,7 +68,8 @@ request_memory = {mem}
 requirements = {requirements}
 periodic_remove = (JobStatus == 2) && (time() - JobCurrentStartDate > {walltime})
 """
-    unknown_job = re.compile(r"Couldn't find/remove all jobs|No jobs? matching")
+    array_index = "Process"
+    unknown_job = re.compile(r"Couldn't find/remove all jobs|No jobs? matching|Job \d+\.\d+ not found")
 
     @check_types
     def __init__(
@@ -100,7 +100,7 @@ periodic_remove = (JobStatus == 2) && (time() - JobCurrentStartDate > {walltime}
             max_blocks,
             parallelism,
             walltime,
-            SingleNodeLauncher() if launcher is None else launcher,
+            launcher,
             cmd_timeout,
         )
         if cmd_chunk_size < 1:
@@ -136,6 +136,16 @@ periodic_remove = (JobStatus == 2) && (time() - JobCurrentStartDate > {walltime}
         write_script(path, f"#!/bin/bash\n{self._body(path, launch)}")
         write_script(f"{path}.submit", f"{description}{self.scheduler_options}\nqueue {self.nodes_per_block}\n")
 
+    @property
+    def _takes_arrays(self) -> bool:
+        """Jobs of one submission are a block's nodes, or blocks of one node each."""
+        return self.nodes_per_block == 1
+
+    def _write_array(self, name: str, path: str, tasks_per_node: int) -> None:
+        values = self.template_values(name, path, tasks_per_node)
+        own = {**values, "script": f"{values['script']}.$(Process)"}
+        write_script(f"{path}.submit", f"{render(self.template, own, quote=str)}{self.scheduler_options}\n")
+
     def _enter(self, job_id: str, name: str, path: str) -> None:
         super()._enter(job_id, name, path)
         if self.nodes_per_block > 1:  # several jobs write that file
@@ -144,6 +154,14 @@ periodic_remove = (JobStatus == 2) && (time() - JobCurrentStartDate > {walltime}
     def submit_command(self, script: str) -> str:
         """Call condor_submit."""
         return f"condor_submit -terse {shlex.quote(script)}.submit"
+
+    def array_command(self, script: str, job_name: str, count: int) -> str:
+        """Call condor_submit with the number of jobs."""
+        return f"{self.submit_command(script)} -queue {count}"
+
+    def array_job_id(self, array_id: str, number: int) -> str:
+        """Return the number of the job within its cluster."""
+        return f"{array_id}.{number}"
 
     def parse_job_id(self, text: str) -> str | None:
         """Find the number of the cluster, which is what HTCondor calls the jobs of one submission."""

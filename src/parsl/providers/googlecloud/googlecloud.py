@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobState, JobStatus
-from parsl.providers.cloud import CloudProvider, launcher_or_default, load_sdk, machine_script
+from parsl.providers.base import launcher_or_default
+from parsl.providers.cloud import MachineProvider, load_sdk, machine_script
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    from parsl.providers.cloud import AnyLauncher
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["GoogleCloudProvider"]
 
@@ -37,7 +38,7 @@ _REQUEST_SECONDS = 60.0
 _EXTRA = "google_cloud"
 
 
-class GoogleCloudProvider(CloudProvider):
+class GoogleCloudProvider(MachineProvider):
     """Runs each block on a machine of the Compute Engine, which is made for it and ends with it.
 
     All machines carry a label with this provider's `run_id`; no others are looked at or ended. They are in the default
@@ -169,36 +170,15 @@ class GoogleCloudProvider(CloudProvider):
 
     # -- blocks --------------------------------------------------------------------------------------------------
 
-    def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl.auto") -> str:
-        """Ask for a machine for a block.
-
-        Args:
-            command: Bash text: what the launcher is to start.
-            tasks_per_node: How many copies of it.
-            job_name: Kept with the job; names of machines are of another form.
-
-        Returns:
-            The name of the machine.
-
-        Raises:
-            SubmitException: Google refused; the text is Google's.
-            OptionalModuleMissing: google-cloud-compute is not installed.
-        """
-        launch = self.launcher(command, tasks_per_node, self.nodes_per_block)
-        try:
-            return self._insert(launch, job_name)
-        except self._sdk_errors() as error:
-            raise self._refused(job_name, error) from error
-
     def create_instance(self, command: str) -> str:
         """Ask for a machine that runs bash text when it has started; return its name."""
-        return self._insert(command, "parsl.auto")
+        return self._start(command, "parsl.auto")
 
-    def _insert(self, command: str, job_name: str) -> str:
+    def _start(self, launch: str, job_name: str) -> str:
         self._made += 1
         self._client("Instances")
         name = f"parsl-{self.run_id}-{self._made}"
-        script = machine_script("", command, name, power_off=True)
+        script = machine_script("", launch, name, power_off=True)
         machine = self._machine(name, script)
         atexit.register(self.bye)
         operation = self._call("Instances", "insert", zone=self.zone, instance_resource=machine)

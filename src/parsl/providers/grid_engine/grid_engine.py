@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from parsl.jobs.states import JobState, JobStatus
-from parsl.launchers.launchers import SingleNodeLauncher
 from parsl.providers.cluster_provider import ClusterProvider
-from parsl.providers.commands import match_rows
+from parsl.providers.commands import match_rows, output_options
 from parsl.representation import RepresentationMixin
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    AnyLauncher = Callable[[str, int, int], str]
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["GridEngineProvider"]
 
-_ROW = re.compile(r"(?P<id>\d+)\s+[\d.]+\s+\S.*?\s(?P<state>[a-zA-Z]{1,5})\s+\d\d/\d\d/\d{4}\s.*|job-ID .*|-+")
-_JOB_ID = re.compile(r"Your job (\d+) \(")
+_ROW = re.compile(
+    r"(?P<id>\d+)\s+[\d.]+\s+\S.*?\s(?P<state>[a-zA-Z]{1,5})\s+\d\d/\d\d/\d{4}\s+[\d:.]+"
+    r"(?:\s+\S*[^\d\s]\S*)?\s+\d+(?:\s+(?P<task>\d+))?|job-ID .*|-+"
+)
+_JOB_ID = re.compile(r"Your job(?:-array)? (\d+)[ .]")
 _RECORD = re.compile(r"^=+$", re.MULTILINE)
-_FACT = re.compile(r"^(jobnumber|failed|exit_status) +(\d+) *(.*?) *$", re.MULTILINE)
+_FACT = re.compile(r"^(jobnumber|taskid|failed|exit_status) +(\d+) *(.*?) *$", re.MULTILINE)
 
 # What qacct says in `failed` of jobs that qmaster or execd ended since they took too long.
 _OVER_LIMIT = "37"
@@ -56,6 +58,8 @@ class GridEngineProvider(ClusterProvider, RepresentationMixin):
 #$ -l h_rt={walltime}
 #$ -q {queue}
 """
+    array_index = "SGE_TASK_ID"
+    array_first = 1
     unknown_job = re.compile(r"does not exist|not found|has registered the job|has deleted job")
 
     @check_types
@@ -81,7 +85,7 @@ class GridEngineProvider(ClusterProvider, RepresentationMixin):
             max_blocks,
             parallelism,
             walltime,
-            SingleNodeLauncher() if launcher is None else launcher,
+            launcher,
             cmd_timeout,
         )
         self.scheduler_options = scheduler_options
@@ -111,9 +115,17 @@ class GridEngineProvider(ClusterProvider, RepresentationMixin):
         return {"job_name": job_name, "walltime": self.walltime, "queue": self.queue}
 
     def submit_command(self, script: str) -> str:
-        """Call qsub; with the paths of what the job prints, which would need other quotes within the script."""
-        path = shlex.quote(script)
-        return f"qsub -o {path}.stdout -e {path}.stderr {path}"
+        """Call qsub."""
+        return f"qsub {output_options(script)} {shlex.quote(script)}"
+
+    def array_command(self, script: str, job_name: str, count: int) -> str:
+        """Call qsub for a job array; $TASK_ID in a path is a job's number, which Grid Engine puts there."""
+        output = output_options(script, ".'$TASK_ID'")
+        return f"qsub -t 1-{count} {output} {shlex.quote(script)}"
+
+    def array_job_id(self, array_id: str, number: int) -> str:
+        """Return the id as qdel takes it."""
+        return f"{array_id}.{number}"
 
     def parse_job_id(self, text: str) -> str | None:
         """Find the id in qsub's sentence."""
@@ -121,16 +133,17 @@ class GridEngineProvider(ClusterProvider, RepresentationMixin):
         return match[1] if match else None
 
     def status_command(self, job_ids: list[str]) -> str:
-        """Call qstat, which lists all jobs of the user that have not ended."""
-        return 'qstat -u "$(id -un)"'
+        """Call qstat, which lists all jobs of the user that have not ended, those of arrays one by one."""
+        return 'qstat -g d -u "$(id -un)"'
 
     def parse_status(self, text: str) -> dict[str, JobStatus]:
         """Read the table of qstat."""
-        return {row["id"]: _living(row["state"]) for row in match_rows(_ROW, text) if row["id"]}
+        return {_id(row["id"], row["task"]): _living(row["state"]) for row in match_rows(_ROW, text) if row["id"]}
 
     def history_command(self, job_ids: list[str]) -> str:
-        """Call qacct for one job after the other."""
-        return f"for job in {shlex.join(job_ids)}; do qacct -j $job; done"
+        """Call qacct for one job, or all jobs of an array, after the other."""
+        numbers = dict.fromkeys(job_id.partition(".")[0] for job_id in job_ids)
+        return f"for job in {shlex.join(numbers)}; do qacct -j $job; done"
 
     def parse_history(self, text: str) -> dict[str, JobStatus]:
         """Read the records of qacct; of two with the same number the later counts."""
@@ -138,7 +151,8 @@ class GridEngineProvider(ClusterProvider, RepresentationMixin):
         for record in _RECORD.split(text):
             facts = {name: (number, words) for name, number, words in _FACT.findall(record)}
             if {"jobnumber", "failed", "exit_status"} <= facts.keys():
-                found[facts["jobnumber"][0]] = _ended(*facts["failed"], int(facts["exit_status"][0]))
+                job_id = _id(facts["jobnumber"][0], facts.get("taskid", (None,))[0])
+                found[job_id] = _ended(*facts["failed"], int(facts["exit_status"][0]))
         if text.strip() and not found:
             raise ValueError(f"{text.strip().splitlines()[0]!r} begins no record of a job")
         return found
@@ -150,6 +164,10 @@ class GridEngineProvider(ClusterProvider, RepresentationMixin):
     def cancel_name_command(self, job_name: str) -> str:
         """Call qdel with a name."""
         return f"qdel {shlex.quote(job_name)}"
+
+
+def _id(number: str, task: str | None) -> str:
+    return f"{number}.{task}" if task else number
 
 
 def _living(letters: str) -> JobStatus:

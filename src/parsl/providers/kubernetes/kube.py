@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import Any
 
 from parsl.errors import ConfigurationError
@@ -147,8 +148,10 @@ class KubernetesProvider(CloudProvider):
     def _new_client(self, client: Any) -> Any:
         config = load_sdk("kubernetes", "kubernetes.config")
         settings = client.Configuration()
+        # The library itself reads that variable once, when it is imported.
+        files = os.environ.get("KUBECONFIG")
         try:
-            config.load_config(client_configuration=settings)
+            config.load_config(client_configuration=settings, **({"config_file": files} if files else {}))
         except (config.ConfigException, OSError) as error:
             raise ConfigurationError(f"KubernetesProvider: no cluster that can be used: {error}") from error
         return client.ApiClient(settings)

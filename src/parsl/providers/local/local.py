@@ -7,10 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from parsl.jobs.states import JobState, JobStatus
-from parsl.launchers.errors import BadLauncher
 from parsl.launchers.frame import script_dir_line
-from parsl.launchers.launchers import SingleNodeLauncher
-from parsl.providers.base import ExecutionProvider, check_block_numbers
+from parsl.providers.base import ExecutionProvider, launcher_or_default
 from parsl.providers.errors import SubmitException
 from parsl.providers.local.block import Block, end_blocks
 from parsl.providers.scripts import new_script_path, write_script
@@ -68,24 +66,16 @@ class LocalProvider(ExecutionProvider, RepresentationMixin):
         cmd_timeout: int = 30,
         parallelism: float = 1,
     ) -> None:
-        if launcher is not None and not callable(launcher):
-            raise BadLauncher(launcher)
-        check_block_numbers(
-            type(self).__name__,
+        self._set_block_numbers(
             nodes_per_block=nodes_per_block,
             init_blocks=init_blocks,
             min_blocks=min_blocks,
             max_blocks=max_blocks,
             parallelism=parallelism,
         )
-        self.nodes_per_block = nodes_per_block
-        self.launcher = SingleNodeLauncher() if launcher is None else launcher
-        self.init_blocks = init_blocks
-        self.min_blocks = min_blocks
-        self.max_blocks = max_blocks
+        self.launcher = launcher_or_default(launcher)
         self.worker_init = worker_init
         self.cmd_timeout = cmd_timeout
-        self.parallelism = parallelism
         self.resources: dict[str, dict[str, Any]] = {}
         # Whoever takes a block out of here is the one to end it and to say how it ended; the others find it gone. So
         # `status` and `cancel` may run at the same time on two threads.

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobState, JobStatus
-from parsl.launchers.launchers import SingleNodeLauncher
 from parsl.providers.cluster_provider import ClusterProvider
-from parsl.providers.commands import match_rows
+from parsl.providers.commands import match_rows, output_options
 from parsl.providers.errors import SchedulerMissingArgs
 from parsl.representation import RepresentationMixin
 from parsl.utils import wtime_to_minutes
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    AnyLauncher = Callable[[str, int, int], str]
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["LSFProvider"]
 
@@ -35,7 +34,7 @@ STATES = {
 }
 """LSF's words for the state of a job. ZOMBI and UNKWN say that LSF itself does not know."""
 
-_ROW = re.compile(r"(?P<id>\d+(\[\d+\])?)\s+(?P<state>[A-Z]+)\s+(?P<code>\d+|-)(\s+(?P<reason>.*))?")
+_ROW = re.compile(r"(?P<id>\d+)(\[\d+\])?\s+(?P<index>\d+|-)\s+(?P<state>[A-Z]+)\s+(?P<code>\d+|-)")
 _JOB_ID = re.compile(r"Job <(\d+)> is submitted")
 
 
@@ -75,6 +74,8 @@ class LSFProvider(ClusterProvider, RepresentationMixin):
 #BSUB -q {queue}
 #BSUB -P {project}
 """
+    array_index = "LSB_JOBINDEX"
+    array_first = 1
     unknown_job = re.compile(r"is not found|No matching job found|already finished|is being terminated")
 
     @check_types
@@ -105,7 +106,7 @@ class LSFProvider(ClusterProvider, RepresentationMixin):
             max_blocks,
             parallelism,
             walltime,
-            SingleNodeLauncher() if launcher is None else launcher,
+            launcher,
             cmd_timeout,
         )
         if not request_by_nodes and cores_per_block is None:
@@ -137,9 +138,17 @@ class LSFProvider(ClusterProvider, RepresentationMixin):
         }
 
     def submit_command(self, script: str) -> str:
-        """Call bsub; with the paths of what the job prints, which would need other quotes within the script."""
-        path = shlex.quote(script)
-        return f"bsub -o {path}.stdout -e {path}.stderr {'< ' if self.bsub_redirection else ''}{path}"
+        """Call bsub with the script as its input or by name."""
+        return f"bsub {output_options(script)} {self._named(script)}"
+
+    def array_command(self, script: str, job_name: str, count: int) -> str:
+        """Call bsub for a job array, which its name makes it; %I is a job's number."""
+        name = shlex.quote(f"{job_name}[1-{count}]")
+        return f"bsub -J {name} {output_options(script, '.%I')} {self._named(script)}"
+
+    def array_job_id(self, array_id: str, number: int) -> str:
+        """Return the id as bjobs and bkill take it."""
+        return f"{array_id}[{number}]"
 
     def parse_job_id(self, text: str) -> str | None:
         """Find the id in bsub's sentence."""
@@ -148,11 +157,11 @@ class LSFProvider(ClusterProvider, RepresentationMixin):
 
     def status_command(self, job_ids: list[str]) -> str:
         """Call bjobs."""
-        return f"bjobs -a -noheader -o 'jobid stat exit_code' {shlex.join(job_ids)}"
+        return f"bjobs -a -noheader -o 'jobid jobindex stat exit_code' {shlex.join(job_ids)}"
 
     def parse_status(self, text: str) -> dict[str, JobStatus]:
         """Read what bjobs printed."""
-        return {row["id"]: _status(row["state"], row["code"]) for row in match_rows(_ROW, text)}
+        return {_id(row): _status(row["state"], row["code"]) for row in match_rows(_ROW, text)}
 
     def cancel_command(self, job_ids: list[str]) -> str:
         """Call bkill."""
@@ -161,6 +170,14 @@ class LSFProvider(ClusterProvider, RepresentationMixin):
     def cancel_name_command(self, job_name: str) -> str:
         """Call bkill with a name."""
         return f"bkill -J {shlex.quote(job_name)} 0"
+
+    def _named(self, script: str) -> str:
+        return f"{'< ' if self.bsub_redirection else ''}{shlex.quote(script)}"
+
+
+def _id(row: re.Match[str]) -> str:
+    """Make an id of its columns; a job that is in no array has the index 0."""
+    return row["id"] if row["index"] in {"0", "-"} else f"{row['id']}[{row['index']}]"
 
 
 def _status(word: str, code: str) -> JobStatus:

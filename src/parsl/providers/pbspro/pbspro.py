@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobStatus
 from parsl.launchers.launchers import SingleNodeLauncher
+from parsl.providers.commands import output_options
 from parsl.providers.torque.torque import TorqueProvider, pbs_status
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    AnyLauncher = Callable[[str, int, int], str]
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["PBSProProvider"]
 
@@ -50,6 +51,7 @@ class PBSProProvider(TorqueProvider):
 #PBS -A {account}
 #PBS -q {queue}
 """
+    array_index = "PBS_ARRAY_INDEX"
     longest_name = 220
 
     @check_types
@@ -100,6 +102,10 @@ class PBSProProvider(TorqueProvider):
         select = f"{self.nodes_per_block}:ncpus={self.cpus_per_node}{f':{more}' if more else ''}"
         return {**super().template_values(job_name, path, tasks_per_node), "select": select}
 
+    def array_command(self, script: str, job_name: str, count: int) -> str:
+        """Call qsub for a job array."""
+        return f"qsub -J 0-{count - 1} {output_options(script)} {shlex.quote(script)}"
+
     def status_command(self, job_ids: list[str]) -> str:
         """Call qstat for all that it knows of each job, also of those that have ended."""
         return f"qstat -x -f -F json {shlex.join(job_ids)}"
@@ -116,7 +122,3 @@ class PBSProProvider(TorqueProvider):
         if not isinstance(jobs, dict):
             raise ValueError("there is no table of jobs in it")  # noqa: TRY004 - the text is wrong, not a type
         return {i: pbs_status(str(facts.get("job_state", "")), facts) for i, facts in jobs.items()}
-
-    def cancel_name_command(self, job_name: str) -> str:
-        """Call qdel for what qselect finds under a name."""
-        return f"jobs=$(qselect -N {shlex.quote(job_name)}) && qdel $jobs"

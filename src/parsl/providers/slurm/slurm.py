@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from parsl.errors import ConfigurationError
 from parsl.jobs.states import JobStatus
-from parsl.launchers.launchers import SingleNodeLauncher
 from parsl.providers.cluster_provider import ClusterProvider
 from parsl.providers.commands import batched
 from parsl.providers.slurm.answers import read_sacct, read_scontrol, read_squeue
@@ -17,7 +16,7 @@ from parsl.representation import RepresentationMixin
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    AnyLauncher = Callable[[str, int, int], str]
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["SlurmProvider", "batched"]
 
@@ -109,7 +108,7 @@ class SlurmProvider(ClusterProvider, RepresentationMixin):
             max_blocks,
             parallelism,
             walltime,
-            SingleNodeLauncher() if launcher is None else launcher,
+            launcher,
             cmd_timeout,
         )
         if status_batch_size < 1:
@@ -155,7 +154,7 @@ class SlurmProvider(ClusterProvider, RepresentationMixin):
         plain = shlex.quote(script.replace("%", "%%"))
         return f"sbatch --output={plain}.stdout --error={plain}.stderr {shlex.quote(script)}"
 
-    def array_command(self, script: str, count: int) -> str:
+    def array_command(self, script: str, job_name: str, count: int) -> str:
         """Call sbatch for a job array."""
         plain = shlex.quote(script.replace("%", "%%"))
         output = f"--output={plain}.%a.stdout --error={plain}.%a.stderr"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from parsl.jobs.states import JobState, JobStatus
 from parsl.launchers.launchers import AprunLauncher
 from parsl.providers.cluster_provider import ClusterProvider
+from parsl.providers.commands import output_options
 from parsl.representation import RepresentationMixin
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
-    AnyLauncher = Callable[[str, int, int], str]
+    from parsl.providers.base import AnyLauncher
 
 __all__ = ["TorqueProvider", "pbs_status"]
 
@@ -74,6 +75,7 @@ class TorqueProvider(ClusterProvider, RepresentationMixin):
 #PBS -A {account}
 #PBS -q {queue}
 """
+    array_index = "PBS_ARRAYID"
     unknown_job_codes = frozenset({35, 153})
     longest_name = 15
     unknown_job = re.compile(
@@ -124,9 +126,22 @@ class TorqueProvider(ClusterProvider, RepresentationMixin):
         }
 
     def submit_command(self, script: str) -> str:
-        """Call qsub; with the paths of what the job prints, which would need other quotes within the script."""
-        path = shlex.quote(script)
-        return f"qsub -o {path}.stdout -e {path}.stderr {path}"
+        """Call qsub."""
+        return f"qsub {output_options(script)} {shlex.quote(script)}"
+
+    def array_command(self, script: str, job_name: str, count: int) -> str:
+        """Call qsub for a job array, each job of which looks after its own output: see `array_script`."""
+        return f"qsub -t 0-{count - 1} {output_options(script)} {shlex.quote(script)}"
+
+    def array_script(self, options: str, script: str) -> str:
+        """Let each job redirect its output, for which the PBSs have names of files that differ with their releases."""
+        own = f'{shlex.quote(script)}."$n"'
+        run = f"n=${{{self.array_index}:?}}\nexec bash {own} > {own}.stdout 2> {own}.stderr"
+        return f"#!/bin/bash\n{options}\n\n{run}\n"
+
+    def array_job_id(self, array_id: str, number: int) -> str | None:
+        """Put the number between the brackets that an array's id has."""
+        return array_id.replace("[]", f"[{number}]") if "[]" in array_id else None
 
     def parse_job_id(self, text: str) -> str | None:
         """Find the line that is an id: `number.server` or `number`; the last, if there are several."""
@@ -153,6 +168,10 @@ class TorqueProvider(ClusterProvider, RepresentationMixin):
     def cancel_command(self, job_ids: list[str]) -> str:
         """Call qdel."""
         return f"qdel {shlex.join(job_ids)}"
+
+    def cancel_name_command(self, job_name: str) -> str:
+        """Call qdel for what qselect finds under a name."""
+        return f'jobs=$(qselect -N {shlex.quote(job_name)}) && {{ [ -z "$jobs" ] || qdel $jobs; }}'
 
     def _query(self, job_ids: list[str]) -> tuple[dict[str, JobStatus], str | None]:
         # The server's name behind the number may be another one than qsub printed.

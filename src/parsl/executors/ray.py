@@ -1,0 +1,220 @@
+"""Tasks on a Ray cluster: one that is there, or a local one that is started for the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
+
+from parsl.dataflow.references import Reference
+from parsl.dataflow.taskrecord import Error, Outcome, Value
+from parsl.errors import ConfigurationError, OptionalModuleMissing
+from parsl.executors.engine import EngineExecutor, script_path
+from parsl.executors.errors import EngineWorkerLost, InvalidResourceSpecification
+from parsl.executors.remote_call import CallFailed, failure_of, run_packed, value_of
+from parsl.representation import RepresentationMixin
+from parsl.validation import check_types
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from parsl.data_provider.staging import Staging
+
+logger = logging.getLogger(__name__)
+
+# What Ray calls the keys of a specification that all executors share; other keys are resources of the cluster's own.
+_OPTIONS = {"cores": "num_cpus", "gpus": "num_gpus", "memory": "memory"}
+
+
+class RayExecutor(EngineExecutor, RepresentationMixin):
+    """Runs tasks on a Ray cluster; scaling is left to Ray's own autoscaler.
+
+    A result that only feeds further tasks on this executor stays in Ray's object store; it is brought here when
+    somebody asks for it, as long as the kernel runs. A resource specification may hold `cores`, `gpus`, `memory`
+    (megabytes) and the cluster's own resources.
+
+    Args:
+        label: name of the executor.
+        address: address of the cluster, such as 'host:6379' or 'auto'; None starts a local one, which ends with the
+            kernel. A program that has called `ray.init` already keeps that connection, whatever stands here.
+        num_cpus: tasks that a local cluster runs at once; None takes one for each core.
+        keep_results: leave results that only feed further tasks of this executor in the object store.
+        max_retries: how often Ray starts a task anew whose worker it has lost, before the task is lost for us.
+        init_options: further arguments of `ray.init`.
+        storage_access: staging providers, or None for the default ones.
+        working_dir: folder into which files are staged.
+
+    Raises:
+        OptionalModuleMissing: (at the start) when Ray is not installed.
+        TypeError: when an argument is of a wrong type.
+    """
+
+    @check_types
+    def __init__(
+        self,
+        label: str = "RayExecutor",
+        address: str | None = None,
+        num_cpus: int | None = None,
+        keep_results: bool = True,
+        max_retries: int = 0,
+        init_options: Mapping[str, Any] | None = None,
+        storage_access: list[Staging] | None = None,
+        working_dir: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.label = label
+        self.address = address
+        self.num_cpus = num_cpus
+        self.keep_results = keep_results
+        self.max_retries = max_retries
+        self.init_options = init_options
+        self.storage_access = storage_access
+        self.working_dir = working_dir
+        self._ray: Any = None
+        self._task: Any = None
+        self._path: Any = None
+        self._began_here = False
+        # Resources of the cluster.
+        self._declared: set[str] = set()
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    def _start_engine(self) -> None:
+        try:
+            import ray
+        except ImportError as e:
+            raise OptionalModuleMissing(["ray"], "The RayExecutor needs the extra 'ray'.") from e
+        self._began_here = not ray.is_initialized()
+        if self._began_here:
+            self._connect(ray)
+        self._ray = ray
+        # Two results: the first, which is nothing, says that the task has ended without bringing what it returned.
+        self._task = ray.remote(num_returns=2, max_retries=self.max_retries)(_run)
+        self._path = ray.put(script_path())
+
+    def _connect(self, ray: Any) -> None:
+        options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, **(self.init_options or {})}
+        if self.address is None:
+            options |= {"num_cpus": self.num_cpus, "include_dashboard": False, "address": "local"}
+        else:
+            options["address"] = self.address
+        try:
+            ray.init(**options)
+        except (ConnectionError, ValueError, RuntimeError) as e:
+            where = "a local Ray cluster" if self.address is None else f"the Ray cluster at {self.address}"
+            msg = f"Executor {self.label} cannot reach {where}: {e}"
+            raise ConfigurationError(msg) from e
+
+    def _stop_engine(self) -> None:
+        ray, self._ray = self._ray, None
+        self._task = self._path = None
+        if self._began_here:
+            ray.shutdown()
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def _check_resources(self, resources: dict[str, Any]) -> None:
+        wrong = {k for k, v in resources.items() if isinstance(v, bool) or not isinstance(v, (int, float)) or v < 0}
+        if wrong:
+            raise InvalidResourceSpecification(wrong, "Each must be an amount of a resource, 0 or more.")
+        others = set(resources).difference(_OPTIONS)
+        if not self._declared.issuperset(others):
+            # Nodes may have come that have more.
+            self._declared.update(self._ray.cluster_resources())
+        unknown = others - self._declared
+        if unknown:
+            known = sorted({*_OPTIONS, *(name for name in self._declared if ":" not in name)})
+            raise InvalidResourceSpecification(unknown, f"The Ray cluster has only {known}.")
+
+    def _send(self, number: int, packed: bytes, references: Sequence[Reference], resources: dict[str, Any]) -> Any:
+        task = self._task
+        if resources:
+            options: dict[str, Any] = {_OPTIONS[k]: v for k, v in resources.items() if k in _OPTIONS}
+            if "memory" in options:
+                options["memory"] = int(options["memory"] * 2**20)
+            task = task.options(**options, resources={k: v for k, v in resources.items() if k not in _OPTIONS})
+        ended, result = task.remote(packed, self._path, *[r.object for r in references if isinstance(r, RayReference)])
+        ended.future().add_done_callback(lambda f: self._on_end(number, f, result))
+        return ended
+
+    def _on_end(self, number: int, ended: Future[None], result: Any) -> None:
+        call = self._open.get(number)
+        if call is None:
+            return
+        exception = ended.exception()
+        if exception is not None:
+            # The result has the same exception, of which Ray would say that nobody looked at it.
+            result.future().add_done_callback(lambda f: f.exception())
+            self._ended(number, self._failure(exception, call.id))
+            return
+        reference = RayReference(self, result)
+        if self.keep_results:
+            self._ended(number, Value(reference))
+        else:
+            reference.fetch(lambda outcome: self._ended(number, outcome))
+
+    def _failure(self, exception: BaseException, task_id: int) -> Outcome:
+        from ray.exceptions import (
+            NodeDiedError,
+            OutOfMemoryError,
+            RayTaskError,
+            TaskCancelledError,
+            WorkerCrashedError,
+        )
+
+        cause = exception.cause if isinstance(exception, RayTaskError) else exception
+        if isinstance(cause, CallFailed):
+            return failure_of(cause, task_id)
+        if isinstance(cause, TaskCancelledError):
+            return Error(CancelledError(f"task {task_id} was cancelled"))
+        if isinstance(cause, (NodeDiedError, OutOfMemoryError, WorkerCrashedError)):
+            return Error(EngineWorkerLost(self.label, str(cause)))
+        return Error(cause)
+
+    def _revoke(self, number: int, handle: Any, answer: Callable[[bool], object]) -> None:
+        # Ray drops a task that waits, and interrupts one that runs; it may have ended all the same.
+        self._ray.cancel(handle)
+        handle.future().add_done_callback(lambda ended: answer(ended.exception() is not None))
+
+    # -- results -------------------------------------------------------------------------------------------------
+
+    def bring(self, result: Any, done: Callable[[Outcome], object]) -> None:
+        """Have a result brought from the object store."""
+        if self._ray is None:
+            words = "a result that has stayed in Ray's object store is gone with it: ask for it before the kernel ends"
+            done(Error(EngineWorkerLost(self.label, words)))
+            return
+
+        def arrived(future: Future[bytes]) -> None:
+            exception = future.exception()
+            if exception is None:
+                done(value_of(future.result()))
+            else:
+                words = f"the result could not be brought from Ray's object store: {exception}"
+                done(Error(EngineWorkerLost(self.label, words)))
+
+        result.future().add_done_callback(arrived)
+
+
+class RayReference(Reference):
+    """A result in Ray's object store.
+
+    Args:
+        executor: the executor whose cluster keeps it.
+        object: Ray's own reference to it.
+    """
+
+    def __init__(self, executor: RayExecutor, object: Any) -> None:  # noqa: A002 - what Ray calls it
+        super().__init__(executor.label)
+        self.object = object
+        self._owner = executor
+
+    def fetch(self, done: Callable[[Outcome], object]) -> None:
+        """Have the value brought from the object store."""
+        self._owner.bring(self.object, done)
+
+
+def _run(packed: bytes, path: Sequence[str], *kept: bytes) -> tuple[None, bytes]:
+    """Make a packed call; on Ray's worker."""
+    return None, run_packed(packed, path, *kept)

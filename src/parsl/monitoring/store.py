@@ -1,0 +1,243 @@
+"""The monitoring database as its one writer sees it: made, brought up to date, and written batch by batch."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from parsl.monitoring import migrations, schema
+from parsl.monitoring.rows import Rows
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+logger = logging.getLogger(__name__)
+
+# How long a statement waits for another's lock before it fails, and the batch is tried again.
+LOCK_SECONDS = 1.0
+
+
+class Store:
+    """The database.
+
+    Args:
+        url: SQLAlchemy's URL of it: `sqlite:///path`, `postgresql://user:password@host/name`.
+
+    Raises:
+        OptionalModuleMissing: when SQLAlchemy or the database's driver is not installed.
+        ValueError: when the URL cannot be read, or names a kind of database other than these two.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = open_engine(url)
+        self.dialect = self.engine.dialect.name
+        self._metadata = schema.metadata()
+        self._statements: dict[str, Any] = {}
+
+    def prepare(self) -> None:
+        """Make the tables and views, or bring those of an earlier version up to date."""
+        with self.engine.begin() as connection:
+            if self.dialect == "postgresql":
+                # Of several that start at once one does it. The number only has to be the same for all.
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(727374)")
+            migrations.migrate(connection, self._metadata)
+
+    def open_run(self, run_id: str) -> tuple[int, int, int, int]:
+        """Return what is known of a run.
+
+        Returns:
+            Its number, new if it is not known; how far its journal has been applied: segment and position; and the
+            largest number of a worker.
+        """
+        with self.engine.begin() as connection:
+            if self.dialect == "postgresql":
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(727374)")
+            run = self._one(connection, "SELECT run FROM parsl_run WHERE run_id = :run_id", run_id=run_id)
+            if run is None:
+                run = (self._one(connection, "SELECT max(run) FROM parsl_run") or (0,))[0] or 0
+                run = (run + 1,)
+                self._execute(
+                    connection,
+                    "INSERT INTO parsl_run (run, run_id, failed_count, completed_count) VALUES (:run, :run_id, 0, 0)",
+                    run=run[0],
+                    run_id=run_id,
+                )
+                self._execute(connection, "INSERT INTO parsl_journal VALUES (:run_id, 1, 0)", run_id=run_id)
+            where = self._one(
+                connection, "SELECT segment, position FROM parsl_journal WHERE run_id = :run_id", run_id=run_id
+            )
+            segment, position = where if where is not None else (1, 0)
+            workers = self._one(connection, "SELECT max(worker) FROM parsl_worker WHERE run = :run", run=run[0])
+            return int(run[0]), int(segment), int(position), int(workers[0] or 0)
+
+    def write(self, run_id: str, rows: Rows, segment: int, position: int) -> None:
+        """Write a batch of rows, and how far the journal has been applied with it: all or nothing.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: when that is not possible now, for example because of somebody's lock.
+        """
+        with self.engine.begin() as connection:
+            self._upsert(connection, "parsl_task", list(rows.tasks.values()))
+            self._upsert(connection, "parsl_try", list(rows.tries.values()))
+            self._upsert(connection, "parsl_more", list(rows.more.values()))
+            tally = [[rows.run, *key, *row] for key, row in rows.tally.items()]
+            self._upsert(connection, "parsl_tally", tally)
+            for table, values in rows.others.items():
+                self._upsert(connection, table, values)
+            if rows.began is not None:
+                self._begin(connection, run_id, rows.began)
+            self._execute(
+                connection,
+                "UPDATE parsl_run SET failed_count = failed_count + :failed, completed_count = completed_count + :ended"
+                ", completed = coalesce(:completed, completed) WHERE run_id = :run_id",
+                failed=rows.failed,
+                ended=rows.ended,
+                completed=rows.completed,
+                run_id=run_id,
+            )
+            self._execute(
+                connection,
+                "UPDATE parsl_journal SET segment = :segment, position = :position WHERE run_id = :run_id",
+                segment=segment,
+                position=position,
+                run_id=run_id,
+            )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    # -- insides -------------------------------------------------------------------------------------------------
+
+    def _begin(self, connection: Connection, run_id: str, facts: Mapping[str, Any]) -> None:
+        known = [c for c in schema.columns("parsl_run")[2:] if c in facts]
+        if known:
+            values = ", ".join(f"{c} = :{c}" for c in known)
+            statement = f"UPDATE parsl_run SET {values} WHERE run_id = :run_id"
+            self._execute(connection, statement, run_id=run_id, **{c: facts[c] for c in known})
+
+    def _execute(self, connection: Connection, statement: str, **values: Any) -> Any:
+        return connection.execute(schema.sqlalchemy().text(statement), values)
+
+    def _one(self, connection: Connection, statement: str, **values: Any) -> Any:
+        return self._execute(connection, statement, **values).first()
+
+    def _upsert(self, connection: Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert rows; where there is one of that key, its columns take the new values that are not None."""
+        if not rows:
+            return
+        if table not in self._statements:
+            self._statements[table] = self._upsert_statement(table)
+        statement = self._statements[table]
+        if self.dialect == "sqlite":
+            # Compiled once, and given to the driver as it is: that is most of the speed.
+            connection.exec_driver_sql(statement, [tuple(row) for row in rows])
+        else:
+            names = schema.columns(table)
+            connection.execute(statement, [dict(zip(names, map(_no_nul, row), strict=True)) for row in rows])
+
+    def _sums(self, new: Any, old: Any) -> dict[str, Any]:
+        """Add up what was counted; the longest stays the longest."""
+        sa = schema.sqlalchemy()
+        longest = sa.case((new.longest > old.longest, new.longest), else_=old.longest)
+        return {"number": old.number + new.number, "seconds": old.seconds + new.seconds, "longest": longest}
+
+    def _upsert_statement(self, table: str) -> Any:
+        sa = schema.sqlalchemy()
+        from sqlalchemy.dialects import postgresql, sqlite
+
+        target = self._metadata.tables[table]
+        insert = (sqlite if self.dialect == "sqlite" else postgresql).insert(target)
+        keys = [c for c in target.c if c.primary_key]
+        if keys:
+            values = {
+                c.name: sa.func.coalesce(insert.excluded[c.name], target.c[c.name])
+                for c in target.c
+                if not c.primary_key
+            }
+            if table == "parsl_tally":
+                values = self._sums(insert.excluded, target.c)
+            insert = (
+                insert.on_conflict_do_update(index_elements=keys, set_=values)
+                if values
+                else insert.on_conflict_do_nothing(index_elements=keys)
+            )
+        if self.dialect != "sqlite":
+            return insert
+        return str(insert.compile(dialect=self.engine.dialect, column_keys=schema.columns(table)))
+
+
+def _no_nul(value: Any) -> Any:
+    """Escape the one character that PostgreSQL's texts cannot hold."""
+    return value.replace("\0", "\\0") if isinstance(value, str) and "\0" in value else value
+
+
+def open_engine(url: str, read_only: bool = False) -> Engine:
+    """Open a database.
+
+    Args:
+        url: SQLAlchemy's URL.
+        read_only: whether nothing will be written: no file is made then.
+
+    Raises:
+        OptionalModuleMissing: when SQLAlchemy or the database's driver is not installed.
+        ValueError: when the URL cannot be read, or names a kind of database other than SQLite and PostgreSQL.
+        FileNotFoundError: when there is no such file to be read.
+    """
+    sa = schema.sqlalchemy()
+
+    try:
+        parsed = sa.engine.make_url(url)
+    except sa.exc.ArgumentError as e:
+        raise ValueError(f"{url!r} is no URL of a database; an example is sqlite:///runinfo/monitoring.db") from e
+    kind = parsed.get_backend_name()
+    if kind not in {"sqlite", "postgresql"}:
+        raise ValueError(f"the monitoring database can be in SQLite or PostgreSQL, not in {kind!r}")
+    if kind == "postgresql":
+        return _postgresql(parsed)
+    path = parsed.database or ""
+    if read_only and not os.path.exists(path):
+        raise FileNotFoundError(f"there is no monitoring database at {os.path.abspath(path)}")
+    if not read_only and os.path.dirname(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    engine = sa.create_engine(parsed, connect_args={"timeout": LOCK_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")  # type: ignore[untyped-decorator]  # no type information where it is checked
+    def connected(connection: Any, _record: Any) -> None:
+        # The log beside the file lets readers go on while a batch is written. Where it cannot be had (some network
+        # file systems), the database works without, and readers wait.
+        connection.execute(f"PRAGMA busy_timeout = {int(LOCK_SECONDS * 1000)}")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA cache_size = -65536")
+
+    return engine  # type: ignore[no-any-return]  # no type information where it is checked
+
+
+def _postgresql(url: Any) -> Engine:
+    sa = schema.sqlalchemy()
+    if url.drivername == "postgresql":
+        # Whichever of the drivers is installed.
+        import importlib.util
+
+        driver = next((d for d in ("psycopg2", "psycopg") if importlib.util.find_spec(d)), None)
+        if driver is None:
+            from parsl.errors import OptionalModuleMissing
+
+            raise OptionalModuleMissing(["psycopg2"], "A PostgreSQL database needs it: pip install psycopg2-binary")
+        url = url.set(drivername=f"postgresql+{driver}")
+    engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+
+    @sa.event.listens_for(engine, "connect")  # type: ignore[untyped-decorator]  # no type information where it is checked
+    def connected(connection: Any, _record: Any) -> None:
+        # Not as an option of the connection, since the URL may have some.
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = {int(LOCK_SECONDS * 1000)}")
+        connection.commit()
+
+    return engine  # type: ignore[no-any-return]  # no type information where it is checked

@@ -1,0 +1,95 @@
+"""RayExecutor on a real local cluster: the contract, and what belongs to Ray alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from parsl.config import Config
+from parsl.dataflow.dflow import DataFlowKernel
+from parsl.errors import ConfigurationError, OptionalModuleMissing
+from parsl.executors.errors import EngineWorkerLost
+from parsl.executors.ray import RayExecutor
+from tests.executors.contract import PATIENCE, ExecutorContract, add
+from tests.executors.contract_references import ReferencesContract
+
+ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
+pytestmark = [
+    pytest.mark.leaks_ok("Ray keeps threads and sockets of its own for as long as the program runs"),
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """Start one cluster for all tests, as a user has one that outlives his kernels."""
+    ray.init(
+        address="local",
+        num_cpus=2,
+        resources={"slots": 2},
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        object_store_memory=200_000_000,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def executor(cluster: None) -> RayExecutor:
+    return RayExecutor()
+
+
+class TestRay(ExecutorContract):
+    LOST = EngineWorkerLost
+    SPECIFICATION: ClassVar = {"cores": 1, "memory": 10, "slots": 1}
+
+    @pytest.fixture
+    def executor(self, executor: RayExecutor) -> RayExecutor:
+        return executor
+
+
+class TestReferences(ReferencesContract):
+    @pytest.fixture
+    def executor(self, executor: RayExecutor) -> RayExecutor:
+        return executor
+
+    @pytest.fixture
+    def executor_that_keeps_nothing(self, cluster: None) -> RayExecutor:
+        return RayExecutor(keep_results=False)
+
+
+def test_a_connection_that_was_there_outlives_the_kernel(executor: RayExecutor, tmp_path: Path) -> None:
+    with DataFlowKernel(Config(executors=[executor], run_dir=str(tmp_path), strategy="none")):
+        assert executor.submit(add, {}, 1).result(timeout=PATIENCE) == 1
+    assert ray.is_initialized()
+
+
+def test_an_address_where_no_cluster_is_fails_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = RayExecutor(address="127.0.0.1:1")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+
+    def refuse(**_: Any) -> None:
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(ConfigurationError, match=r"127\.0\.0\.1:1: nobody answers"):
+        executor.start()
+
+
+@pytest.mark.parametrize("wrong", [{"cores": -1}, {"cores": "many"}, {"gpus": True}])
+def test_amounts_must_be_numbers(executor: RayExecutor, wrong: dict[str, Any], tmp_path: Path) -> None:
+    with DataFlowKernel(Config(executors=[executor], run_dir=str(tmp_path), strategy="none")) as kernel:
+        error = TestRay().call(kernel, add, 1, parsl_resource_specification=wrong).exception(timeout=PATIENCE)
+        assert "amount" in str(error)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(OptionalModuleMissing, match="extra 'ray'"):
+        RayExecutor().start()
