@@ -128,8 +128,7 @@ def test_waiting_calls_are_dropped_wherever_they_are(dfk: DataFlowKernel, starte
     assert mark(-2).result(pilot.SOON) == -2
     assert set((tmp_path / "ran").read_text().split()) == {"0", "-2"}
     assert dfk.executors["htex"].outstanding() == 0
-    dfk.wait_for_current_tasks()
-    assert dfk.tasks == {}
+    pilot.wait_for(lambda: not dfk.tasks)
 
 
 def test_a_cancelled_call_is_not_tried_again_nor_remembered(tmp_path: Path, started: Started) -> None:

@@ -78,9 +78,8 @@ def test_a_node_that_is_cut_off(netns, tmp_path):
         link(netns, 2, "up")
         go_on()
         expect("stopped")
-        chaos_report(
-            "link of a node that was given up is back", "nothing: it is told to stop", time.monotonic() - began
-        )
+        seconds = time.monotonic() - began
+        chaos_report("link of a node that was given up is back", "nothing: it is told to stop", seconds)
         gate.let(1)
         expect("h3")
         assert script.wait(20) == 0

@@ -108,7 +108,7 @@ def test_no_secret_lies_about(tmp_path, way):
             for file in ("cmdline", "environ"):
                 for path, data in readable([Path(f"/proc/{process.pid}/{file}")]):
                     assert not any(secret in data for secret in secrets), path
-        private = {p for p in keys.iterdir()} | {Path(store, "token")}
+        private = {*keys.iterdir(), Path(store, "token")}
         for path, data in readable(p for p in tmp_path.rglob("*") if p not in private):
             assert not any(secret in data for secret in secrets), path
         # What any user can read in shared memory.

@@ -15,8 +15,11 @@ from parsl import join_app, python_app
 from parsl.app.futures import DataFuture
 from parsl.data_provider.files import File
 from parsl.dataflow.dflow import DataFlowKernel
+from parsl.dataflow.taskrecord import Value
+from parsl.executors.base import ParslExecutor
 from parsl.executors.threads import ThreadPoolExecutor
 from tests.kernels import SOON, loaded, threads_config
+from tests.live import pilot
 
 
 @python_app
@@ -104,6 +107,76 @@ def test_a_joining_task_is_cancelled(kernel: DataFlowKernel) -> None:
     inner.set_result(1)
     noticed.set_result(2)
     parsl.wait_for_current_tasks()
+
+
+class Stopping(ParslExecutor):
+    """An executor that never ends a call by itself, and stops each that it is told to."""
+
+    stops_calls = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.label = "stopping"
+        self.open: dict[int, Any] = {}
+        self.asked: SimpleQueue[int] = SimpleQueue()
+
+    def start(self) -> None:
+        """Need nothing."""
+
+    def shutdown(self) -> None:
+        """Leave nothing."""
+
+    def submit(self, func: Any, resource_specification: Any, *args: Any, **kwargs: Any) -> Future[Any]:
+        raise AssertionError("the kernel launches")
+
+    def launch(self, call: Any) -> None:
+        self.open[call.id] = call
+
+    def cancel(self, call: Any, answer: Any) -> None:
+        self.asked.put(call.id)
+        call.done(Value("just too late"))
+        answer(False)
+
+
+def test_where_calls_can_be_stopped_a_running_one_is_cancelled_at_once(tmp_path: Path) -> None:
+    executor = Stopping()
+    called: SimpleQueue[Any] = SimpleQueue()
+    with loaded(tmp_path, executors=[executor], retries=2) as kernel:
+        running, never = add(1), Future[int]()
+        waiting, child = add(never), give(running)
+        data = DataFuture(running, File("x"))
+        running.add_done_callback(called.put)
+        kernel.loop.call(int)
+        assert running.running()
+        # Also where nobody may wait for an answer.
+        assert kernel.loop.call(running.cancel) is True
+        assert (running.done(), running.cancelled(), running.running()) == (True, True, False)
+        assert data.cancelled()
+        with pytest.raises(CancelledError):
+            running.result()
+        assert waiting.cancel() is True
+        assert called.get(timeout=SOON) is running
+        assert wait([child, data], timeout=SOON).not_done == set()
+        assert child.cancelled()
+        assert executor.asked.get(timeout=SOON) == running.tid
+        assert executor.asked.empty(), "one was never launched"
+        pilot.wait_for(lambda: not kernel.tasks)
+        assert running.task_status() == "failed"
+        assert running.task_record.try_id == 0
+
+
+def test_more_calls_are_cancelled_than_the_loop_handles_at_once(tmp_path: Path) -> None:
+    executor = Stopping()
+    with loaded(tmp_path, executors=[executor]) as kernel:
+        futures = [add(i) for i in range(2500)]
+        threads = [threading.Thread(target=lambda n=n: [f.cancel() for f in futures[n:]]) for n in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SOON)
+        assert all(f.cancelled() for f in futures)
+        pilot.wait_for(lambda: not kernel.tasks)
+        assert sorted(executor.asked.get(timeout=SOON) for _ in executor.open) == sorted(executor.open)
 
 
 def test_cancelling_from_many_threads_while_tasks_run(kernel: DataFlowKernel) -> None:

@@ -65,8 +65,14 @@ class Cancelling:
             return task.app_fu.cancelled()
 
     def cancel_soon(self, task: TaskRecord) -> None:
-        """Cancel a task if that is still possible, without waiting to hear about it: for many tasks at once."""
-        self.loop.post(self.cancel, task)
+        """Cancel a task if it has not begun, without waiting to hear about it: for many tasks at once."""
+        self.loop.post(self._drop, task)
+
+    def _drop(self, task: TaskRecord) -> None:
+        if task.status is States.launched:
+            self.executors[task.executor].drop(task)
+        elif task.status is not States.joining:
+            self._graph.cancel(task)
 
     def cancel(self, task: TaskRecord) -> None:
         """Cancel a task if that is still possible; on the loop."""

@@ -386,14 +386,13 @@ class TaskGraph:
     def _finish(self, task: TaskRecord, state: States, outcome: Outcome) -> None:
         self._move(task, state)
         self._effects.settle(task, outcome)
-        children = task.take_dependents()
-        if isinstance(outcome, Error) and isinstance(outcome.exception, CancelledError):
-            # They need not wait for what else they depend on.
-            self._doomed.extend([(child, task.id) for child in children])
-            return
-        for child in children:
+        cancelled = isinstance(outcome, Error) and isinstance(outcome.exception, CancelledError)
+        for child in task.take_dependents():
             child.waiting -= 1
-            if child.waiting == 0:
+            if cancelled and _needs(child, task.app_fu):
+                # It need not wait for what else it depends on.
+                self._doomed.append((child, task.id))
+            elif child.waiting == 0:
                 self._ready.append(child)
 
     def _cancel_with(self, task: TaskRecord, parent: int) -> None:
@@ -407,6 +406,12 @@ class TaskGraph:
         old = task.status
         task.status = state
         self._effects.moved(task, old)
+
+
+def _needs(task: TaskRecord, future: AppFuture[Any]) -> bool:
+    """Tell whether `task` wants the result of a future: it may just wait for the end of an equal call."""
+    joins = task.joins if isinstance(task.joins, list) else [task.joins]
+    return any(f is future for f in (joins if task.status is States.joining else task.depends))
 
 
 def _is_elsewhere(future: Future[Any], task: TaskRecord) -> bool:

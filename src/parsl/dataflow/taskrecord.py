@@ -60,7 +60,7 @@ class Kernel(Protocol):
         """Cancel `task` and what depends on it, if that is still possible."""
 
     def cancel_soon(self, task: TaskRecord) -> None:
-        """Cancel `task` if that is still possible, without waiting to hear about it."""
+        """Cancel `task` if it has not begun, without waiting to hear about it."""
 
     def refuse_to_wait(self, task: TaskRecord) -> None:
         """Raise RuntimeError when the calling thread is the one that would have to settle `task`."""

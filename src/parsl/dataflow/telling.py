@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
 from parsl.app.exception_codec import shown
@@ -69,6 +69,8 @@ class Telling:
         exception = getattr(outcome, "exception", None)
         if exception is None or self._failures_told > _MOST_FAILURES_TOLD:
             return
+        if isinstance(exception, CancelledError):
+            return  # no failure, and no news to who has cancelled it
         self._failures_told += 1
         logger.info(
             "Task %s (%s) ended as %s after %d tries: %s%s",

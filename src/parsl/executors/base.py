@@ -184,6 +184,13 @@ class ParslExecutor(ABC):
         del call
         answer(False)
 
+    def drop(self, call: Call) -> None:
+        """Cancel a launched call if it has not begun; its end is told to `call.done`.
+
+        By default what `cancel` does. Asked by the kernel's loop only, and must not block.
+        """
+        self.cancel(call, lambda _: None)
+
     @abstractmethod
     def shutdown(self) -> None:
         """Stop running tasks and give back all resources; safe to call twice."""

@@ -593,10 +593,12 @@ def test_queued_tasks_are_cancelled_and_others_are_the_managers_to_cancel(broker
     broker.assign(0)
     here = {name: set(outbox.tasks_of(name)) for name in (b"a", b"b")}
     assert sorted(here[b"a"] | here[b"b"]) == [1, 2]
-    broker.cancel([1, 3, 99, 4])
-    broker.cancel([3])
+    broker.cancel([1, 3, 99, 4], stop=False)
+    broker.cancel([3], stop=True)
     holder = next(name for name, tasks in here.items() if 1 in tasks)
-    assert {name: outbox.sent(name, Cancel) for name in here if outbox.sent(name, Cancel)} == {holder: [Cancel([1])]}
+    assert {name: outbox.sent(name, Cancel) for name in here if outbox.sent(name, Cancel)} == {
+        holder: [Cancel([1], stop=False)]
+    }
     broker.heard(holder, Results([Result(1, CANCELLED, Payload(b""))], 1), 1)
     broker.assign(0)
     broker.flush(1)

@@ -302,7 +302,7 @@ class History(RuleBasedStateMachine):
     def cancel(self, numbers):
         given = {name: m.tasks & numbers for name, m in self.outbox.model.items() if m.tasks & numbers}
         before = len(self.outbox.managers)
-        self.broker.cancel(sorted(numbers))
+        self.broker.cancel(sorted(numbers), stop=True)
         self.broker.flush(self.now)
         assert not numbers & set(self.outbox.queued)
         assert {i: set(m.tasks) for i, m in self.outbox.managers[before:] if type(m) is Cancel} == given

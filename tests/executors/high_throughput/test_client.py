@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 
 import pytest
 
@@ -222,6 +222,81 @@ def test_a_future_that_its_holder_has_cancelled_takes_no_result(executor):
     receive(executor, Results([done(1, "late")]))
     assert future.cancelled()
     assert executor.outstanding() == 0
+
+
+class Call:
+    """A call of a kernel, and its end."""
+
+    id = 7
+    func, kwargs, resource_specification = len, {}, {}
+
+    def __init__(self, *args):
+        self.args = args
+        self.executor_id = None
+        self.ends = []
+
+    def done(self, outcome):
+        self.ends.append(outcome)
+
+    @property
+    def cancelled(self):
+        return [isinstance(getattr(e, "exception", None), CancelledError) for e in self.ends]
+
+
+def launch(executor, *args):
+    call = Call(*args)
+    executor.loop.call(executor.launch, call)
+    return call
+
+
+def test_a_queued_call_is_cancelled_once_however_often_it_is_asked(executor):
+    calls, answers = [launch(executor, "x") for _ in range(3)], []
+
+    def ask() -> None:
+        for call in (calls[1], calls[1], calls[2]):
+            executor.cancel(call, answers.append)
+
+    executor.loop.call(ask)
+    pilot.wait_for(lambda: len(answers) == 3)
+    assert answers == [True] * 3
+    assert [c.cancelled for c in calls] == [[], [True], [True]]
+    assert executor.outstanding() == 1
+    executor.loop.call(executor.cancel, calls[1], answers.append)
+    assert answers[3:] == [False], "it has ended"
+
+
+def test_a_queued_call_is_dropped_and_one_that_has_ended_is_not(executor):
+    queued, ended = launch(executor, "x"), launch(executor, "x")
+    receive(executor, Results([done(2, "two")]))
+    for call in (queued, ended, queued):
+        executor.loop.call(executor.drop, call)
+    pilot.wait_for(lambda: queued.ends)
+    assert executor._client.commands.run("OUTSTANDING_C") == 1
+    assert (queued.cancelled, ended.cancelled) == ([True], [False])
+
+
+@pytest.mark.parametrize(
+    ("status", "cancelled"),
+    [(messages.WORKER_LOST, True), (messages.MANAGER_LOST, True), (messages.TIMED_OUT, True), (DONE, False)],
+)
+def test_what_is_lost_while_it_is_cancelled_counts_as_cancelled(executor, monkeypatch, status, cancelled):
+    call, answers = launch(executor, "x"), []
+    # As if a manager had it: the interchange finds nothing to drop.
+    monkeypatch.setattr(executor._client, "_tell_cancelled", lambda numbers, stop: None)
+    executor.loop.call(executor.cancel, call, answers.append)
+    payload = done(1, "value").payload if status == DONE else messages.lost(1, status, messages.Loss("1", "x")).payload
+    receive(executor, Results([Result(1, status, payload)]))
+    assert answers == [cancelled]
+    assert call.cancelled == [cancelled]
+
+
+def test_who_waits_for_a_cancel_is_answered_at_the_end(executor, monkeypatch):
+    call, answers = launch(executor, "x"), []
+    monkeypatch.setattr(executor._client, "_tell_cancelled", lambda numbers, stop: None)
+    executor.loop.call(executor.cancel, call, answers.append)
+    executor.loop.call(executor._client.fail_all, RuntimeError("over"))
+    assert answers == [False]
+    assert len(call.ends) == 1
 
 
 def test_a_version_that_does_not_fit_fails_all_calls(executor):

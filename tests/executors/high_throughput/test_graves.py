@@ -52,7 +52,7 @@ def closed():
 def test_what_is_left_is_killed_at_once(orphan, closed):
     process, other = orphan("", "1"), orphan("", "2")
     loop = HandTurnedLoop()
-    Graves(loop, patient=False).dig(3, {"MARK": "1"}, lambda: closed.append(3))
+    Graves(loop, None, patient=False).dig(3, {"MARK": "1"}, lambda: closed.append(3))
     assert closed == [3]
     assert process.wait() == -9
     assert other.poll() is None
@@ -62,14 +62,14 @@ def test_what_is_left_is_killed_at_once(orphan, closed):
 @pytest.mark.parametrize("patient", [True, False])
 def test_where_nothing_is_left_the_pool_is_told_at_once(patient, closed):
     loop = HandTurnedLoop()
-    Graves(loop, patient).dig(3, {"MARK": "nobody's"}, lambda: closed.append(3))
+    Graves(loop, None, patient).dig(3, {"MARK": "nobody's"}, lambda: closed.append(3))
     assert (closed, loop.later) == ([3], [])
 
 
 def test_a_launcher_is_told_and_its_end_is_waited_for(orphan, closed):
     process = orphan("exit 5", "1")
     loop = HandTurnedLoop()
-    book = Graves(loop, patient=True)
+    book = Graves(loop, None, patient=True)
     book.dig(3, {"MARK": "1"}, lambda: closed.append(3))
     assert closed == []
     assert process.wait() == 5
@@ -83,7 +83,7 @@ def test_a_launcher_is_told_and_its_end_is_waited_for(orphan, closed):
 def test_one_that_does_not_heed_is_killed_in_the_end(orphan, closed):
     process = orphan("true", "1")
     loop = HandTurnedLoop()
-    book = Graves(loop, patient=True)
+    book = Graves(loop, None, patient=True)
     book.dig(3, {"MARK": "1"}, lambda: closed.append(3))
     book.look()
     assert closed == []
@@ -95,7 +95,7 @@ def test_one_that_does_not_heed_is_killed_in_the_end(orphan, closed):
 def test_a_time_limit_is_of_one_death_alone(orphan, closed):
     first = orphan("exit 5", "1")
     loop = HandTurnedLoop()
-    book = Graves(loop, patient=True)
+    book = Graves(loop, None, patient=True)
     book.dig(3, {"MARK": "1"}, lambda: closed.append("first"))
     assert first.wait() == 5
     book.look()

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from parsl.app.errors import AppTimeout
 from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 from parsl.executors.high_throughput.losses import add_note, loss_error
-from parsl.executors.high_throughput.messages import MANAGER_LOST, WORKER_LOST, Loss, lost
+from parsl.executors.high_throughput.messages import MANAGER_LOST, TIMED_OUT, WORKER_LOST, Loss, lost
 
 
 def test_a_lost_worker():
@@ -21,6 +22,19 @@ def test_a_lost_manager():
     assert (error.manager_id, error.hostname) == ("abc", "node7")
     assert "not heard of for 120 s" in str(error)
     assert error.__notes__ == ["in task 12"]
+
+
+def test_a_worker_that_was_ended_since_its_task_took_too_long():
+    loss = Loss(
+        "3", "node7", "app did not end within its walltime of 2 s", "host node7", '  File "app.py", line 1 in app'
+    )
+    error = loss_error(lost(5, TIMED_OUT, loss), task=12)
+    assert type(error) is AppTimeout
+    assert str(error) == "app did not end within its walltime of 2 s"
+    assert error.__notes__ == [
+        "in task 12 on host node7",
+        'it was here, innermost call first:\n  File "app.py", line 1 in app',
+    ]
 
 
 @pytest.mark.parametrize("before", [[], ["first"]])

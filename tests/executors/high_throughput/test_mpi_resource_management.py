@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from parsl.executors.errors import InvalidResourceSpecification, MissingResourceSpecification
-from parsl.executors.high_throughput.messages import DONE, WORKER_LOST, Payload, Result, Task
+from parsl.executors.high_throughput.messages import CANCELLED, DONE, WORKER_LOST, Payload, Result, Task
 from parsl.executors.high_throughput.mpi_resource_management import MPIPool, NodeLedger
 from tests.executors.high_throughput.test_pool import FakeHands
 
@@ -265,6 +265,21 @@ def test_a_task_that_is_taken_back_keeps_its_nodes():
     assert len(hands.mailbox) == 1
     pool.settle_suspects()
     assert [r.id for r in pool.take_results()] == [1]
+
+
+def test_cancelled_tasks_free_their_nodes_wherever_they_are():
+    pool, hands = pool_of(2, workers=2)
+    pool.add(tasks(2, 2, 2, 2))
+    run_next(hands, 0)
+    assert pool.cancel([3], stop=True) is False, "it waits for nodes"
+    assert pool.cancel([1], stop=True) is False
+    assert hands.die(0) is False
+    assert [(r.id, r.status) for r in pool.take_results()] == [(3, CANCELLED), (1, CANCELLED)]
+    assert variables(hands, 2)["nodes"] == "n0,n1"
+    assert pool.cancel([2], stop=True) is False, "it lies in the mailbox with its nodes"
+    assert [(r.id, r.status) for r in pool.take_results()] == [(2, CANCELLED)]
+    assert variables(hands, 4)["nodes"] == "n0,n1"
+    assert len(hands.mailbox) == 1
 
 
 def test_credit_follows_the_nodes():

@@ -342,13 +342,13 @@ def ends(pool):
 def test_tasks_that_have_not_begun_are_dropped_from_mailbox_and_backlog():
     pool, hands = pool_of(1, room=3)
     pool.add(tasks(1, 2, 3, 4, 5, 6))
-    assert pool.cancel([5, 2, 77]) is False
+    assert pool.cancel([5, 2, 77], stop=True) is False
     assert ends(pool) == [(2, CANCELLED), (5, CANCELLED)]
     assert mailbox(hands) == [1, 3, 4]
     hands.room = 9
     pool.fill()
     assert mailbox(hands) == [1, 3, 4, 6]
-    assert pool.cancel([2, 5]) is False
+    assert pool.cancel([2, 5], stop=True) is False
     assert ends(pool) == []
 
 
@@ -358,10 +358,10 @@ def test_a_task_that_runs_is_stopped_with_its_worker_and_with_no_other():
     for slot in (0, 1):
         hands.take(slot)
         hands.claim(slot)
-    assert pool.cancel([2]) is False
+    assert pool.cancel([2], stop=True) is False
     assert [hands.workers[slot].doomed for slot in (0, 1)] == [0, 2]
     assert ends(pool) == []
-    assert pool.cancel([2]) is False, "its worker is dying already"
+    assert pool.cancel([2], stop=True) is False, "its worker is dying already"
     assert hands.die(1) is False
     assert ends(pool) == [(2, CANCELLED)]
     assert hands.started == [1]
@@ -373,7 +373,7 @@ def test_a_task_that_ends_before_it_is_stopped_has_ended_and_the_next_one_runs_e
     pool.add(tasks(1, 2, 3))
     hands.take(0)
     hands.claim(0)
-    pool.cancel([1])
+    pool.cancel([1], stop=True)
     hands.finish(0)
     hands.take(0)
     hands.claim(0)
@@ -388,7 +388,7 @@ def test_the_next_task_is_not_lost_even_when_it_was_not_claimed():
     pool.add(tasks(1, 2))
     hands.take(0)
     hands.claim(0)
-    pool.cancel([1])
+    pool.cancel([1], stop=True)
     hands.finish(0)
     hands.take(0)
     assert hands.die(0) is True
@@ -402,11 +402,22 @@ def test_a_task_that_a_worker_has_just_taken_is_looked_for_again():
     pool, hands = pool_of(1)
     pool.add(tasks(1))
     hands.take(0)
-    assert pool.cancel([1]) is True
+    assert pool.cancel([1], stop=True) is True
     hands.claim(0)
-    assert pool.cancel([1]) is False
+    assert pool.cancel([1], stop=True) is False
     hands.die(0)
     assert ends(pool) == [(1, CANCELLED)]
+
+
+def test_a_task_that_runs_may_be_let_be():
+    pool, hands = pool_of(1)
+    pool.add(tasks(1, 2))
+    hands.take(0)
+    assert pool.cancel([1, 2], stop=False) is True, "whether it will run is not known yet"
+    hands.claim(0)
+    assert pool.cancel([1, 2], stop=False) is False
+    assert hands.workers[0].doomed == 0
+    assert ends(pool) == [(2, CANCELLED)]
 
 
 def test_a_task_that_has_ended_unread_is_not_cancelled():
@@ -415,7 +426,7 @@ def test_a_task_that_has_ended_unread_is_not_cancelled():
     hands.take(0)
     hands.claim(0)
     hands.finish(0)
-    assert pool.cancel([1]) is False
+    assert pool.cancel([1], stop=True) is False
     assert ends(pool) == [(1, DONE)]
     assert hands.workers[0].doomed == 0
 
@@ -494,10 +505,12 @@ class History(RuleBasedStateMachine):
         assert slot in self.hands.workers
         self.collect()
 
-    @rule(numbers=st.sets(st.integers(1, 40), max_size=5))
-    def cancel(self, numbers):
+    @rule(numbers=st.sets(st.integers(1, 40), max_size=5), stop=st.booleans())
+    def cancel(self, numbers, stop):
         self.cancelled.update(numbers)
-        again = self.pool.cancel(numbers)
+        before = [w.doomed for w in self.hands.workers.values()]
+        again = self.pool.cancel(numbers, stop)
+        assert stop or before == [w.doomed for w in self.hands.workers.values()]
         assert again or all(w.taken not in numbers or w.state != "unclaimed" for w in self.hands.workers.values())
         self.collect()
         assert not numbers & {*mailbox(self.hands), *(t.id for t in self.pool._backlog)}, "cancelled, and waits"

@@ -128,8 +128,13 @@ class Broker:
         if message.forget:
             self._forget(message.forget)
 
-    def cancel(self, task_ids: list[int]) -> None:
-        """Drop tasks that are queued and report them cancelled; have their managers do so with others."""
+    def cancel(self, task_ids: list[int], stop: bool) -> None:
+        """Drop tasks that are queued and report them cancelled; have their managers do so with others.
+
+        Args:
+            task_ids: their numbers.
+            stop: whether those that run are to be stopped.
+        """
         given, nothing = set(), Payload(b"")
         for task_id in task_ids:
             if self.queue.drop(task_id):
@@ -141,7 +146,7 @@ class Broker:
         for manager in self.managers.values():
             theirs = manager.tasks & given
             if theirs:
-                self._outbox.to_manager(manager.identity, Cancel(sorted(theirs)))
+                self._outbox.to_manager(manager.identity, Cancel(sorted(theirs), stop))
 
     def hold(self, identity: bytes) -> bool:
         """Give a manager no further task; return whether it is known."""

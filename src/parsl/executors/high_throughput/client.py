@@ -105,6 +105,8 @@ class InterchangeClient(Restarting):
         # For each call that is to be cancelled, who wants to know; of some the interchange is still to be told.
         self._cancelling: dict[int, Callable[[bool], object]] = {}
         self._to_cancel: list[int] = []
+        # Calls that are to be cancelled if they have not begun.
+        self._to_drop: list[int] = []
         self._in_flight = 0
         self._unsent = 0
         self._functions = FunctionBook()
@@ -239,6 +241,11 @@ class InterchangeClient(Restarting):
         else:
             self._cancelling[number] = lambda done: (before(done), answer(done))
 
+    def drop(self, call: Call) -> None:
+        """Cancel a call unless a worker has begun it."""
+        if call.executor_id in self.calls:
+            self._to_drop.append(call.executor_id)
+
     def hold(self, manager: str) -> None:
         """Have a manager given no further task."""
         self._held.add(manager)
@@ -321,17 +328,22 @@ class InterchangeClient(Restarting):
             self._send(Submit(tasks, self._functions.take_new(), self._functions.take_dead()))
             if self.after_flush is not None:
                 self.after_flush()
-        if self._to_cancel and self._recovery is None:
-            self._tell_cancelled()
+        if self._recovery is not None:
+            return  # it does not know yet what is to be cancelled
+        # When all that was launched before has left, so that the interchange knows those that are meant.
+        if self._to_cancel:
+            numbers, self._to_cancel = self._to_cancel, []
+            self._tell_cancelled(numbers, stop=True)
+        if self._to_drop:
+            numbers, self._to_drop = self._to_drop, []
+            self._tell_cancelled(numbers, stop=False)
 
-    def _tell_cancelled(self) -> None:
-        """Have calls dropped; when all that was launched before has left, so that the interchange knows them."""
-        numbers, self._to_cancel = self._to_cancel, []
+    def _tell_cancelled(self, numbers: list[int], *, stop: bool) -> None:
         unsent = {waiting[0] for waiting in self._large}.intersection(numbers)
         self._large = deque(waiting for waiting in self._large if waiting[0] not in unsent)
         for number in unsent:
             self._ended(Result(number, CANCELLED, Payload(b"")))
-        self._send(Cancel([number for number in numbers if number not in unsent]))
+        self._send(Cancel([number for number in numbers if number not in unsent], stop))
 
     def _received(self, data: memoryview) -> None:
         message = self._codec.decode(data)

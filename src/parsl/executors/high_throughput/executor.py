@@ -374,6 +374,11 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
         future.parsl_executor_task_id = call.executor_id or 0
         return future
 
+    def drop(self, call: Call) -> None:
+        """Cancel a call unless a worker has begun it."""
+        if self._client is not None:
+            self._client.drop(call)
+
     def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
         """Drop a call wherever it is; one that runs is stopped by the end of its worker, which is replaced."""
         if self._client is None:

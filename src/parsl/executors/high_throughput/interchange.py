@@ -132,7 +132,7 @@ class Interchange:
             for identity in self.broker.drain(message.block):
                 self._forget(identity)
         elif isinstance(message, Cancel):
-            self.broker.cancel(message.tasks)
+            self.broker.cancel(message.tasks, message.stop)
         elif isinstance(message, Query):
             # What the client keeps account of is not to be older than the answer.
             self.broker.flush(time.monotonic())

@@ -17,9 +17,7 @@ from typing import Any
 import msgspec
 
 from parsl.executors.high_throughput import affinity, messages
-from parsl.executors.high_throughput.deaths import MemoryWatch, death_of
 from parsl.executors.high_throughput.graves import Graves
-from parsl.executors.high_throughput.installed import installed_packages
 from parsl.executors.high_throughput.interchange_link import InterchangeLink
 from parsl.executors.high_throughput.lease import usable_seconds
 from parsl.executors.high_throughput.messages import (
@@ -50,11 +48,11 @@ from parsl.executors.high_throughput.pool import Death, Pool
 from parsl.executors.high_throughput.segments import SegmentStore, read_token
 from parsl.executors.high_throughput.streams import Stream
 from parsl.executors.high_throughput.undelivered import Undelivered
-from parsl.executors.high_throughput.worker import raised, where_is
+from parsl.executors.high_throughput.worker import raised
+from parsl.executors.high_throughput.worker_environment import WorkerEnvironment, installed_packages
 from parsl.executors.high_throughput.worker_processes import WorkerProcess, WorkerProcesses
 from parsl.loop import Loop
 from parsl.version import VERSION
-from parsl.watchdog import read_words
 
 logger = logging.getLogger(__name__)
 
@@ -92,18 +90,17 @@ class Manager:
         self._from_worker: messages.Codec[messages.FromWorker] = messages.Codec(messages.FromWorker)
         self._codec: messages.Codec[Task] = messages.Codec(Task)
         self._hostname = socket.gethostname()
-        self._accelerators: list[str] = options.available_accelerators
         # Of a block of MPI tasks, each of which has at least one for itself; none of others.
         self._nodes = block_nodes(os.environ) if options.enable_mpi_mode else []
         self._workers_wanted = affinity.workers_of_node(options, len(self._nodes) or math.inf)
-        self._cores = affinity.pinning(options.cpu_affinity, self._workers_wanted, affinity.usable_cores())
+        environment = WorkerEnvironment(options, logdir, self._workers_wanted)
         self._store = self._join_store()
         prefix = os.path.join(self._store.folder, f"{self.uid}-")
         self._functions = f"{prefix}f"
         slots = range(self._workers_wanted)
         self.pool = self._make_pool(slots)
         self._credit_told = self.pool.credit
-        self._processes = WorkerProcesses(self._setup, self._environment, f"{prefix}claims", len(slots), adopts=True)
+        self._processes = WorkerProcesses(self._setup, environment, f"{prefix}claims", len(slots), adopts=True)
         self._registered: Registered | None = None
         self._link: InterchangeLink | None = None
         self._undelivered = Undelivered()
@@ -112,8 +109,7 @@ class Manager:
         self._landed_arguments: dict[int, Payload] = {}
         self._refused: list[Result] = []
         self._failed_starts = 0
-        self._memory = MemoryWatch()
-        self._graves = Graves(loop, patient=bool(self._nodes))
+        self._graves = Graves(loop, environment, patient=bool(self._nodes))
         self._heard = time.monotonic()
         self._asked: float | None = None
         self._mailbox_watched = False
@@ -222,7 +218,7 @@ class Manager:
                 self.pool.round_trip = self._heard - self._asked
                 self._asked = None
         elif isinstance(message, Cancel):
-            self._cancel(message.tasks)
+            self._cancel(message.tasks, message.stop)
         elif isinstance(message, Registered):
             self._on_registered(message)
         elif isinstance(message, Reintroduce):
@@ -232,9 +228,9 @@ class Manager:
         elif isinstance(message, (Drained, Stop)):
             self.end("drained" if isinstance(message, Drained) else "the interchange said so", 0, tell=False)
 
-    def _cancel(self, tasks: list[int]) -> None:
-        if self.pool.cancel(tasks):
-            self._loop.call_later(_CANCEL_SECONDS, self._cancel, tasks)
+    def _cancel(self, tasks: list[int], stop: bool) -> None:
+        if self.pool.cancel(tasks, stop):
+            self._loop.call_later(_CANCEL_SECONDS, self._cancel, tasks, stop)
 
     def _take(self, message: Tasks, frames: Sequence[bytes | memoryview]) -> None:
         for number, body in message.functions.items():
@@ -294,7 +290,7 @@ class Manager:
             self.end(f"the interchange has not been heard of for {silent:.0f} s", 1, tell=False)
             return
         # What was killed for want of memory long ago tells nothing about a worker that is lost later.
-        self._memory.look()
+        self._graves.memory.look()
         if self._registered is not None:
             self._ping()
         self._loop.call_later(self._options.hb_period, self._beat)
@@ -427,24 +423,6 @@ class Manager:
             monitoring=self._node_watch is not None,
         )
 
-    def _environment(self, slot: int) -> dict[str, str]:
-        cores = self._cores[slot]
-        environment = {
-            "PARSL_WORKER_RANK": str(slot),
-            "PARSL_WORKER_COUNT": str(self._workers_wanted),
-            "PARSL_WORKER_POOL_ID": str(self.uid),
-            "PARSL_WORKER_BLOCK_ID": self._options.block_id,
-            "PARSL_WORKER_LOGDIR": self._logdir,
-            "PARSL_WORKER_DEBUG": str(int(self._options.debug)),
-            **affinity.pinned_environment(cores),
-        }
-        if cores:
-            environment["PARSL_WORKER_CORES"] = ",".join(map(str, cores))
-        if self._accelerators:
-            environment.update(affinity.accelerator_environment(self._accelerators[slot]))
-            environment["PARSL_WORKER_ACCELERATOR"] = self._accelerators[slot]
-        return environment
-
     # -- workers: what they say ----------------------------------------------------------------------------------
 
     def _said(self, worker: WorkerProcess, message: messages.FromWorker) -> None:
@@ -474,24 +452,12 @@ class Manager:
     def reap(self) -> None:
         """Handle the deaths of workers; called when a child of this process has ended."""
         for worker in self._processes.dead():
-            self._bury(worker)
+            death = self._graves.bury(worker, self._worker_gone)
+            if worker.slot not in self.pool.ready_slots:
+                self._failed_starts += 1
+                if self._failed_starts >= _MAX_FAILED_STARTS:
+                    self.end(f"workers do not start: {death.cause}; see the standard error of the block", 1)
         self._graves.look()
-
-    def _bury(self, worker: WorkerProcess) -> None:
-        # What it said before it died still counts.
-        worker.stream.drain()
-        memory = self._memory.look()
-        death = death_of(worker.process.returncode, read_words(worker.words), memory, worker.peak)
-        worker.close()
-        logger.warning("Worker %d (process %d) has ended: %s", worker.slot, worker.process.pid, death.cause)
-        if worker.slot not in self.pool.ready_slots:
-            self._failed_starts += 1
-            if self._failed_starts >= _MAX_FAILED_STARTS:
-                self.end(f"workers do not start: {death.cause}; see the standard error of the block", 1)
-        environment = self._environment(worker.slot)
-        marks = {n: environment[n] for n in ("PARSL_WORKER_POOL_ID", "PARSL_WORKER_RANK")}
-        where = where_is(self._hostname, environment, worker.process.pid)
-        self._graves.dig(worker.slot, marks, lambda: self._worker_gone(worker.slot, death, where))
 
     def _worker_gone(self, slot: int, death: Death, where: str) -> None:
         if self.pool.worker_gone(slot, self._processes.claim(slot), death, where):

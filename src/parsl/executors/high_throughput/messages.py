@@ -142,12 +142,13 @@ class Hold(_Message, tag=2):
 
 
 class Cancel(_Message, tag=3):
-    """Drop these calls wherever they are, and stop those that run; from the client, and on to managers.
+    """Drop these calls wherever they are, and stop those that run if `stop`; from the client, and on to managers.
 
-    The answer is the end of each: cancelled, unless it came to another end before.
+    The answer is the end of each: cancelled, unless it came to another end.
     """
 
     tasks: list[int]
+    stop: bool
 
 
 class Query(_Message, tag=4):

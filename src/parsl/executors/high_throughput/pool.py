@@ -140,10 +140,14 @@ class Pool:
             # Quick to believe in longer calls, of which a node that keeps many in stock would deprive others.
             self._service_time = known + (_WEIGHT_UP if seconds > known else _WEIGHT) * (seconds - known)
 
-    def cancel(self, task_ids: Iterable[int]) -> bool:
-        """Drop tasks that have not begun, and stop the workers of those that have.
+    def cancel(self, task_ids: Iterable[int], stop: bool) -> bool:
+        """Drop tasks that have not begun.
 
-        Each is reported at its end: as cancelled, unless it ended before it could be stopped.
+        Each is reported at its end: as cancelled, unless it ended otherwise.
+
+        Args:
+            task_ids: their numbers; those that are not here are passed over.
+            stop: whether the workers of tasks that have begun are to be stopped.
 
         Returns:
             Whether this is to be called again a little later: a worker may have taken a task and not claimed it yet.
@@ -152,6 +156,8 @@ class Pool:
         if not wanted:
             return False
         running = {task_id: slot for slot, task_id in self._hands.claims().items()}
+        if not stop:
+            wanted -= running.keys()
         for task_id in wanted & running.keys() & self._tasks.keys():
             slot = running[task_id]
             if slot not in self._doomed and self._hands.stop_worker(slot, task_id):
