@@ -19,7 +19,7 @@ _CGROUPS = "/sys/fs/cgroup"
 
 # What ends Python from within, as the worker writes it.
 _WISH = "SystemExit("
-_ENDS = (_WISH, "KeyboardInterrupt(")
+_ENDS = (_WISH, "Terminated(", "KeyboardInterrupt(")
 
 # A group without a limit names a number near the largest there is.
 _NO_LIMIT = 2**60
