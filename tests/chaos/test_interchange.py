@@ -107,10 +107,8 @@ def test_an_interchange_out_of_memory_is_started_again(tmp_path):
         # Room for next to nothing from now on: it dies at the next message of some size.
         old.rlimit(9, (old.memory_info().vms, old.memory_info().vms))
         began = time.monotonic()
-        sizes = [len, sum]
         futures = [python_app(len, data_flow_kernel=kernel)(bytes(30_000) + bytes([i % 256])) for i in range(3000)]
         assert [f.result(60) for f in futures] == [30_001] * 3000
-        del sizes
         chaos_report("interchange out of memory", "nothing: results go on coming", time.monotonic() - began)
 
 
@@ -140,6 +138,7 @@ def test_an_interchange_that_cannot_be_started_again_says_why(tmp_path):
     )
     with pilot.kernel(tmp_path, pilot.htex(interchange_launch_cmd=[sys.executable, str(wrapper)])) as kernel:
         future = kernel.submit(time.sleep, (600,))
+        pilot.wait_for(lambda: pilot.running(kernel.executors["htex"], 1))
         began = time.monotonic()
         pilot.kill(pilot.interchange_of(kernel.executors["htex"]))
         error = future.exception(pilot.SOON)
