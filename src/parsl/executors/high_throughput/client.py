@@ -194,7 +194,8 @@ class InterchangeClient(Restarting):
             SerializationError: when function or arguments cannot be packed.
         """
         function = self._functions.number_of(call.func)
-        return self._add(call, function, *self._pack(call, function), resources or None)
+        body, buffers = self._pack(call, function)
+        return self._add(call, function, body, buffers, resources or None)
 
     @staticmethod
     def _pack(call: Call, function: int) -> tuple[bytes, Sequence[Any]]:
