@@ -60,7 +60,15 @@ def test_script_prints_what_the_page_says(code, output, tmp_path):
 
 MACHINES = tuple(
     f"docs/how-to/{name}.md"
-    for name in ("use-a-machine", "run-on-slurm", "run-on-kubernetes", "run-on-aws", "run-on-dask-and-ray")
+    for name in (
+        "use-a-machine",
+        "run-on-slurm",
+        "run-on-kubernetes",
+        "run-on-aws",
+        "run-on-dask-and-ray",
+        "run-on-flux",
+        "run-on-radical-pilot",
+    )
 )
 BLOCK = re.compile(r"^```python\n(?P<code># (?P<file>\w+\.py)\n.*?)^```$", re.DOTALL | re.MULTILINE)
 HERE = """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from parsl.config import Config
     from parsl.data_provider.files import File
     from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
-    from parsl.executors import HighThroughputExecutor, MPIExecutor, ThreadPoolExecutor
+    from parsl.executors import HighThroughputExecutor, MPIExecutor, ThreadPoolExecutor, WorkQueueExecutor
     from parsl.log_utils import set_file_logger, set_stream_logger
     from parsl.monitoring import MonitoringHub
 
@@ -39,6 +39,7 @@ _HOMES = {
     "MPIExecutor": "parsl.executors",
     "MonitoringHub": "parsl.monitoring",
     "ThreadPoolExecutor": "parsl.executors",
+    "WorkQueueExecutor": "parsl.executors",
     "bash_app": "parsl.app.app",
     "join_app": "parsl.app.app",
     "python_app": "parsl.app.app",
@@ -58,6 +59,7 @@ __all__ = [
     "MPIExecutor",
     "MonitoringHub",
     "ThreadPoolExecutor",
+    "WorkQueueExecutor",
     "bash_app",
     "clear",
     "dfk",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -116,6 +117,30 @@ class Config(RepresentationMixin, UsageInformation):
         self.max_outstanding = max_outstanding
         self.system_retries = system_retries
         self._check_values()
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Config:
+        """Make a configuration from a TOML or JSON file.
+
+        Its settings are the parameters of this class. A table with a `class` is an object, made with the rest of the
+        table: the class is named as in `parsl.plugins.resolve`. A table `{object = "package.module.name"}` stands for
+        what can be imported by that name, such as a function.
+
+        Args:
+            path: a file whose name ends in `.toml` or `.json`. Trust it as you would a script: it names code that runs.
+
+        Raises:
+            ConfigurationError: naming the file and the place in it, when it cannot be used.
+            OptionalModuleMissing: a TOML file is to be read by Python 3.10, which needs `tomli` for it.
+        """
+        from parsl.config_files import arguments_from
+
+        arguments = arguments_from(path)
+        try:
+            return cls(**arguments)
+        except (TypeError, ConfigurationError) as e:
+            msg = f"the configuration {os.fspath(path)}: {e}"
+            raise ConfigurationError(msg) from e
 
     @property
     def executors(self) -> Sequence[ParslExecutor]:

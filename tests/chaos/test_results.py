@@ -11,6 +11,7 @@ import pytest
 
 from parsl.app.app import python_app
 from parsl.dataflow.dflow import DataFlowKernel
+from parsl.executors.high_throughput.errors import WorkerLost
 from tests.chaos.report import chaos_report
 from tests.live import pilot
 
@@ -47,17 +48,42 @@ def test_a_result_of_two_gigabytes_arrives_and_other_tasks_too(
 ) -> None:
     give, me = python_app(zeros, data_flow_kernel=dfk), python_app(os.getpid, data_flow_kernel=dfk)
     worker = me().result(pilot.SOON)
+    client = dfk.executors["htex"]._client
+    before = set(os.listdir(client.store.folder))
     begin = time.monotonic()
     gigantic, small = give(GIGANTIC), give(3)
     assert len(gigantic.result(PATIENCE)) == GIGANTIC
     seconds = time.monotonic() - begin
     assert small.result(PATIENCE) == bytes(3)
     assert me().result(pilot.SOON) == worker
-    client = dfk.executors["htex"]._client
-    segments = [n for n in os.listdir(client.store.folder) if n.count("-") == 2 and "claims" not in n]
-    assert segments == [], "something of it stays in shared memory"
+    assert not any("-f" not in n for n in set(os.listdir(client.store.folder)) - before), "something stays in memory"
     way = "on the same node" if "shared" in request.node.name else "from another node"
     chaos_report(f"result of 2 GB {way}", "the result", seconds)
+
+
+def test_half_a_result_goes_with_its_worker(dfk: DataFlowKernel) -> None:
+    def die_while_writing(size: int) -> bytes:
+        import resource
+        import signal
+
+        # The system kills who writes more than it may.
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
+        return bytes(size)
+
+    me = python_app(os.getpid, data_flow_kernel=dfk)
+    me().result(pilot.SOON)
+    # That of the script, or the manager's own.
+    makers = tuple(f"parsl-{pid}-" for pid in (os.getpid(), pilot.manager_of(dfk.executors["htex"]).pid))
+    stores = [f for f in os.scandir("/dev/shm") if f.name.startswith(makers)]
+    assert stores
+    error = python_app(die_while_writing, data_flow_kernel=dfk)(2**22).exception(pilot.SOON)
+    assert isinstance(error, WorkerLost)
+    assert error.cause == "signal SIGXFSZ"
+    assert me().result(pilot.SOON)
+    left = [n for f in stores if os.path.isdir(f.path) for n in os.listdir(f.path) if n.endswith(".part")]
+    assert left == []
 
 
 def test_a_result_for_which_there_is_no_room_is_that_tasks_error_alone(dfk: DataFlowKernel) -> None:

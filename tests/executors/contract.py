@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -98,6 +99,13 @@ class Held:
 
     def wait(self) -> None:
         assert os.read(self._begun, 5) == b"begun"
+
+    def begun(self, seconds: float) -> bool:
+        """Wait so long for the task to begin; tell whether it has, once for each time."""
+        ready = bool(select.select([self._begun], [], [], seconds)[0])
+        if ready:
+            self.wait()
+        return ready
 
     def release(self) -> None:
         os.write(self._go, b"released")

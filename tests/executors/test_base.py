@@ -71,6 +71,14 @@ def test_a_task_of_such_an_executor_cannot_be_cancelled_once_it_is_launched(tmp_
         assert future.cancel() is False
         executor.future.set_result("late")
         assert future.result(timeout=SOON) == "late"
+        # Dropping what has not begun is what cancelling is, where that stops nothing.
+        assert not executor.stops_calls
+        future = python_app(len)("abc")
+        kernel.cancel_soon(future.task_record)
+        kernel.loop.call(lambda: None)
+        assert not future.cancelled()
+        executor.future.set_result("later still")
+        assert future.result(timeout=SOON) == "later still"
         # One that its own executor cancels is cancelled.
         future = python_app(len)("abc")
         kernel.loop.call(lambda: None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -64,6 +64,14 @@ def test_specifications_go_to_the_keyword_that_was_named(in_line: tuple[InLine, 
     assert executor.submit(add, {"cores": 2}, 1, 2).result(timeout=PATIENCE) == 3
     assert executor.submit(add, {}, 1, 2).result(timeout=PATIENCE) == 3
     assert engine.options == [{"resource_dict": {"cores": 2}}, {}]
+
+
+def test_the_room_of_a_pool_is_known_and_that_of_others_is_not(in_line: tuple[InLine, FuturesExecutor]) -> None:
+    _, executor = in_line
+    assert executor.room() is None
+    with ThreadPoolExecutor(3) as mine, FuturesExecutor(mine) as other:
+        other.start()
+        assert other.room() == (0, 3, 3)
 
 
 def test_without_a_keyword_specifications_are_refused() -> None:

@@ -44,6 +44,25 @@ def test_a_call_goes_there_and_comes_back() -> None:
     assert unpack(run_packed(call)) == ([1, "two"], 3)
 
 
+def test_a_function_is_unpacked_once_and_an_object_with_state_for_each_call() -> None:
+    class Counter:
+        def __init__(self) -> None:
+            self.count = 0
+
+        def up(self) -> int:
+            self.count += 1
+            return self.count
+
+    def remember(seen: list[int] = []) -> int:  # noqa: B006 - what a kept function remembers
+        seen.append(1)
+        return len(seen)
+
+    kept, _ = pack_call(remember, (), {})
+    assert [unpack(run_packed(kept)) for _ in range(2)] == [1, 2]
+    fresh, _ = pack_call(Counter().up, (), {})
+    assert [unpack(run_packed(fresh)) for _ in range(2)] == [1, 1]
+
+
 def test_large_buffers_go_along() -> None:
     data = bytearray(b"x" * 1_000_000)
     call, _ = pack_call(lambda d: bytes(d) + b"y", (data,), {})

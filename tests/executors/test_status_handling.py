@@ -133,3 +133,21 @@ def test_monitoring_is_told_of_blocks(executor):
         {"run_id": "run", "executor_label": "fake", "job_id": "job-1", "block_id": "0", "status": "RUNNING"},
         {"run_id": "run", "executor_label": "fake", "job_id": None, "block_id": "7", "status": "FAILED"},
     ]
+
+
+# -- room --------------------------------------------------------------------------------------------------------------
+
+
+def test_room_counts_blocks_that_are_on_their_way(executor, provider):
+    executor.workers, executor.task_count = 3, 5
+    # None has been asked for: the first task makes one.
+    assert executor.room() == (5, 0, 3 * provider.nodes_per_block)
+    executor.scale_out_facade(2)
+    assert executor.room() == (5, 0, 6 * provider.nodes_per_block)
+    executor.set_bad_state_and_fail_all(RuntimeError("no block starts"))
+    assert executor.room() == (5, 0, 0)
+
+
+def test_room_without_a_provider(tmp_path):
+    executor = FakeExecutor(None, run_dir=str(tmp_path))
+    assert executor.room() == (0, 0, 1)

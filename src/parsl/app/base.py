@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from parsl.dataflow.futures import AppFuture
 
 # Parameters that the kernel itself reads: their defaults count as if they had been given.
-_SPECIAL = ("inputs", "outputs", "stdout", "stderr", "walltime", "parsl_resource_specification")
+_SPECIAL = ("inputs", "outputs", "stdout", "stderr", "walltime", "parsl_resource_specification", "parsl_executors")
 
 
 class AppBase(metaclass=ABCMeta):

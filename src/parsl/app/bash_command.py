@@ -59,7 +59,7 @@ def remote_side_bash_executor(func: Callable[..., Any], /, *args: Any, **kwargs:
     name = getattr(func, "__name__", "bash_app")
     walltime = kwargs.get("walltime")
     begin = time.monotonic()
-    command = _command(func, name, args, kwargs)
+    command = command_of(func, name, args, kwargs)
     with _Streams(kwargs) as streams:
         mark = {f"{_MARK}_{os.getpid()}_{next(_numbers)}": "1"}
         process = subprocess.Popen(
@@ -83,15 +83,15 @@ def remote_side_bash_executor(func: Callable[..., Any], /, *args: Any, **kwargs:
         failure = BashExitFailure(name, code)
         failure.command = command
         failure.stdout_path, failure.stderr_path = streams.path("stdout"), streams.path("stderr")
-        failure.stderr_tail = _tail(failure.stderr_path)
+        failure.stderr_tail = tail_of(failure.stderr_path)
         raise failure
-    missing = [output for output in kwargs.get("outputs") or () if not _is_there(output)]
+    missing = [output for output in kwargs.get("outputs") or () if not is_there(output)]
     if missing:
         raise MissingOutputs(f"{name} has ended, but not all of its outputs are there.", missing)
     return code
 
 
-def _is_there(output: Any) -> bool:
+def is_there(output: Any) -> bool:
     """Tell whether an output is there: a file or a folder, be it empty; a path that ends in / is a folder's."""
     try:
         return os.path.exists(os.fspath(output))
@@ -99,7 +99,13 @@ def _is_there(output: Any) -> bool:
         return True  # no path here: another kind of object, or a remote file whose staging was switched off
 
 
-def _command(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+def command_of(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Have a user's function make its command line.
+
+    Raises:
+        AppBadFormatting: when it raises AttributeError or IndexError.
+        BashAppNoReturn: when it does not return a string.
+    """
     parameters = _accepted(func)
     if parameters is not None:
         given = {k: v for k, v in kwargs.items() if k in parameters or k not in _OPTIONAL}
@@ -207,7 +213,8 @@ def _tell_launcher(process: subprocess.Popen[bytes]) -> None:
     psutil.wait_procs(told, timeout=_LAUNCHER_SECONDS)
 
 
-def _tail(path: str | None) -> str | None:
+def tail_of(path: str | None) -> str | None:
+    """Return the end of a file as text; None when there is none."""
     if path is None or not os.path.isfile(path):
         return None
     with open(path, "rb") as file:

@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
         "--config",
         required=True,
         metavar="FILE",
-        help="Python file or module that defines config, or a function fresh_config()",
+        help="Python file or module that defines config, or a function fresh_config(); or a TOML or JSON file",
     )
     parser.add_argument(
         "--resources", type=dictionary, default={}, metavar="SPEC", help="parsl_resource_specification of each task"

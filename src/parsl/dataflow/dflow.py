@@ -24,6 +24,7 @@ from parsl.dataflow.filing import Filing
 from parsl.dataflow.futures import AppFuture, LazyFuture
 from parsl.dataflow.graph import TaskGraph
 from parsl.dataflow.intake import PLAIN, Intake
+from parsl.dataflow.placement import Placement
 from parsl.dataflow.references import Reference
 from parsl.dataflow.remembering import Remembering
 from parsl.dataflow.rundirs import make_rundir
@@ -49,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 INTERNAL = "_parsl_internal"
 
-_SPECIAL = frozenset({"parsl_resource_specification", "_parsl_staging_inhibit"})
+_SPECIAL = frozenset({"parsl_resource_specification", "parsl_executors", "_parsl_staging_inhibit"})
 
 
 class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
@@ -98,7 +99,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         self._gather_joining = joining.traverse_to_gather
         self._ids = AtomicIDCounter()
         self._admission = None if config.max_outstanding is None else Admission(config.max_outstanding)
-        self._labels: tuple[str, ...] = ()
+        self._placement = Placement(self.executors, INTERNAL)
         self._failures_told = 0
         self.loop = Loop()
         self._helper = Helper()
@@ -186,7 +187,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
             )
             executor.start()
             self.executors[executor.label] = executor
-        self._labels = tuple(label for label in self.executors if label != INTERNAL)
+        self._placement.refresh()
         self.job_status_poller.add_executors(executors)
 
     # -- calls, on the caller's thread ---------------------------------------------------------------------------
@@ -252,20 +253,21 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         join: bool,
     ) -> AppFuture[Any]:
         task_id = self._ids.get_id()
-        label = INTERNAL if join else self._choose(executors, task_id)
         kwargs = dict(app_kwargs) if app_kwargs else {}
         resources: dict[str, Any] = {}
         stage = True
         if kwargs and not _SPECIAL.isdisjoint(kwargs):
             resources = kwargs.pop("parsl_resource_specification", None) or {}
             stage = not kwargs.pop("_parsl_staging_inhibit", False)
+            executors = kwargs.pop("parsl_executors", None) or executors
+        labels = (INTERNAL,) if join else self._placement.allowed(executors, task_id)
         task = TaskRecord(
             task_id,
             self,
             func,
             tuple(app_args),
             kwargs,
-            label,
+            labels[0],
             resources,
             memoize=cache,
             ignore_for_cache=None if ignore_for_cache is None else list(ignore_for_cache),
@@ -273,6 +275,8 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
             invoked=time.time(),
         )
         task.app_fu = AppFuture(task)
+        if len(labels) > 1:
+            task.choices = labels
         if kwargs or not PLAIN.issuperset(map(type, app_args)):
             try:
                 self._prepare(task, stage=stage)
@@ -302,6 +306,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         if task.memoize and self._recall(task):
             return
         task.try_launched = time.time()
+        self._placement.place(task)
         self._graph.launched(task)
         if self._reports is None or not self._reports.wraps:
             self.executors[task.executor].launch(task)

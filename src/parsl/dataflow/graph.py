@@ -423,4 +423,5 @@ def _is_elsewhere(future: Future[Any], task: TaskRecord) -> bool:
 
 def _needs_values(task: TaskRecord, executor: str) -> bool:
     """Tell whether `task` can make nothing of references to what the engine of `executor` keeps."""
-    return task.executor != executor or task.memoize or task.join
+    # Where one with a choice of executors will run is not known yet.
+    return task.executor != executor or task.choices is not None or task.memoize or task.join

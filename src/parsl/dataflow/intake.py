@@ -1,8 +1,7 @@
-"""The kernel's part in a call on its caller's thread: where it runs, and what has to be there before."""
+"""The kernel's part in a call on its caller's thread: what has to be there before."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from parsl.dataflow.autopath import AUTO, default_std_autopath
 if TYPE_CHECKING:
     from parsl.config import Config
     from parsl.dataflow.filing import Filing
+    from parsl.dataflow.placement import Placement
     from parsl.dataflow.taskrecord import TaskRecord
     from parsl.executors.base import ParslExecutor
 
@@ -20,7 +20,7 @@ PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
 
 
 class Intake:
-    """Chooses the executor of a task, names its log files, and finds the files and futures among its arguments."""
+    """Names the log files of a task, and finds the files and futures among its arguments."""
 
     executors: Mapping[str, ParslExecutor]
     run_dir: str
@@ -28,21 +28,7 @@ class Intake:
     _filing: Filing
     _gather: Callable[[object], Sequence[Future[Any]]]
     _gather_joining: Callable[[object], Sequence[Future[Any]]]
-    _labels: tuple[str, ...]
-
-    def _choose(self, executors: str | Sequence[str], task_id: int) -> str:
-        if executors == "all":
-            labels: Sequence[str] = self._labels
-        elif isinstance(executors, (list, tuple)) and executors:
-            labels = executors
-            for label in labels:
-                if label not in self.executors:
-                    msg = f"Task {task_id} asks for executor {label!r}, but there are only {sorted(self._labels)}"
-                    raise ValueError(msg)
-        else:
-            msg = f"Task {task_id}: 'executors' must be 'all' or a list of labels, but got {executors!r}"
-            raise ValueError(msg)
-        return labels[0] if len(labels) == 1 else random.choice(labels)  # noqa: S311 - no secret is made of it
+    _placement: Placement
 
     def _prepare(self, task: TaskRecord, *, stage: bool) -> None:
         """See to log names, files and dependencies of a task, on the thread of the caller."""
@@ -57,6 +43,7 @@ class Intake:
                 task.ignore_for_cache = [*(task.ignore_for_cache or []), key]
         values = [*task.args, *kwargs.values()]
         if stage or "outputs" in kwargs or "stdout" in kwargs or "stderr" in kwargs:
+            self._placement.bind(task)
             self._filing.file(task, stage=stage)
             values = [*task.args, *kwargs.values()]
         gather = self._gather_joining if task.join else self._gather

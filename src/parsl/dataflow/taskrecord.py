@@ -89,7 +89,10 @@ class TaskRecord:
         args: positional arguments; futures among them are replaced by their results before launch.
         kwargs: keyword arguments, likewise.
         app_fu: the future that the caller holds.
-        executor: label of the executor that runs the task.
+        executor: label of the executor that runs the task; while `choices` are open, of the one that ran it last, or of
+            the first that may.
+        choices: labels of the executors that may run the task, one of which is chosen at each launch; None once that
+            is settled.
         status: where the task stands.
         depends: the futures that had to be done before launch.
         waiting: how many of them (or, for a joining task, of the futures it joins) are not done yet.
@@ -109,6 +112,7 @@ class TaskRecord:
         "app_func",
         "args",
         "checkpoint",
+        "choices",
         "depends",
         "dfk",
         "executor",
@@ -163,6 +167,7 @@ class TaskRecord:
         self.args = args
         self.kwargs = kwargs
         self.executor = executor
+        self.choices: Sequence[str] | None = None
         self.resource_specification = resource_specification
         self.memoize = memoize
         self.ignore_for_cache = ignore_for_cache

@@ -39,7 +39,8 @@ class Telling:
 
     def _tell_submission(self, task: TaskRecord) -> None:
         extra = {"parsl.task": task.id, "parsl.app_name": task.func_name}
-        logger.debug("Task %s submitted for app %s to executor %s", task.id, task.func_name, task.executor, extra=extra)
+        to = task.executor if task.choices is None else " or ".join(task.choices)
+        logger.debug("Task %s submitted for app %s to executor %s", task.id, task.func_name, to, extra=extra)
         for future in task.depends:
             tid = getattr(future, "tid", None)
             of_task = {} if tid is None else {"parsl.dependency_task": tid}

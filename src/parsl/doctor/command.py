@@ -62,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "config",
         metavar="CONFIG",
-        help="Python file or module that defines config or a function fresh_config(); FILE:NAME for another name",
+        help="Python file or module that defines config or a function fresh_config(), FILE:NAME for another name; or a "
+        "TOML or JSON file",
     )
     parser.add_argument("--dry-run", action="store_true", help="only look: ask for no block, run no task")
     parser.add_argument(

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from parsl.errors import ConfigurationError
+from parsl.config_files import SUFFIXES
+from parsl.errors import ConfigurationError, OptionalModuleMissing
 
 if TYPE_CHECKING:
     from parsl.config import Config
@@ -18,16 +19,25 @@ __all__ = ["load_config"]
 
 
 def load_config(target: str) -> Config:
-    """Run a Python file, or import a module, and return the configuration that it defines.
+    """Run a Python file, or import a module, and return the configuration that it defines; or read one from a file.
 
     Args:
-        target: A file, or a module in dots, each with `:name` behind it or not. The name is that of a Config or of a
-            function without arguments that returns one. Without it, `fresh_config()` goes first, then `config`.
+        target: A Python file, or a module in dots, each with `:name` behind it or not. The name is that of a Config or
+            of a function without arguments that returns one. Without it, `fresh_config()` goes first, then `config`.
+            Or a TOML or JSON file, see `Config.from_file`.
 
     Raises:
         ConfigurationError: That cannot be done; the text says why.
     """
     place, name = _split(target)
+    if place.endswith(SUFFIXES) and name is None:
+        from parsl.config import Config
+
+        _search_here(os.path.dirname(os.path.abspath(place)))
+        try:
+            return Config.from_file(place)
+        except OptionalModuleMissing as e:
+            raise ConfigurationError(str(e)) from e
     try:
         found = _pick(_names(place), name)
     except ConfigurationError:
@@ -48,19 +58,24 @@ def _split(target: str) -> tuple[str, str | None]:
 
 def _names(place: str) -> Mapping[str, Any]:
     """Return what a file or module defines."""
-    here = os.getcwd()
-    if "" not in sys.path and here not in sys.path:
-        # A command's own sys.path begins where the command is installed.
-        sys.path.insert(0, here)
+    _search_here()
     if _is_module(place):
         return vars(importlib.import_module(place))
     with open(place, "rb"):
         pass
-    folder = os.path.dirname(os.path.abspath(place))
-    if folder not in sys.path:
+    _search_here(os.path.dirname(os.path.abspath(place)))
+    return runpy.run_path(place)
+
+
+def _search_here(folder: str | None = None) -> None:
+    """Let modules in the working folder, and in `folder`, be imported."""
+    here = os.getcwd()
+    if "" not in sys.path and here not in sys.path:
+        # A command's own sys.path begins where the command is installed.
+        sys.path.insert(0, here)
+    if folder is not None and folder not in sys.path:
         # As for any script: what lies beside it can be imported, and is found by workers too.
         sys.path.insert(0, folder)
-    return runpy.run_path(place)
 
 
 def _is_module(place: str) -> bool:

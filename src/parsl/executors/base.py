@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl.app.errors import RemoteExceptionWrapper
+from parsl.dataflow.placement import Room
 from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 
@@ -208,6 +209,13 @@ class ParslExecutor(ABC):
         """
         del loss
         return True
+
+    def room(self) -> Room | None:
+        """Tell how much the executor has to do, and how much it can do: for tasks that may run on several executors.
+
+        Asked at each launch of such a task, so it must be quick. This default cannot tell: None.
+        """
+        return None
 
     def monitor_resources(self) -> bool:
         """Tell whether the resources of tasks should be sampled on this executor."""

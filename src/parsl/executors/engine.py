@@ -38,8 +38,9 @@ class EngineExecutor(ParslExecutor):
     of each with `_ended`, from any thread.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **options: Any) -> None:
+        # To the next base, for executors that have two.
+        super().__init__(**options)
         self._open: dict[int, Call] = {}
         self._handles: dict[int, Any] = {}
         self._numbers = itertools.count(1)
@@ -56,8 +57,16 @@ class EngineExecutor(ParslExecutor):
         """Let go of the engine, and end it if it was started here."""
 
     @abstractmethod
-    def _send(self, number: int, packed: bytes, references: Sequence[Reference], resources: dict[str, Any]) -> Any:
+    def _send(self, number: int, packed: Any, references: Sequence[Reference], resources: dict[str, Any]) -> Any:
         """Hand a packed call to the engine; return the engine's handle of it. Must not block."""
+
+    def _pack(self, call: Call) -> tuple[Any, Sequence[Reference]]:
+        """Pack a call for `_send`, with the references among its arguments; workers run `remote_call.run_packed`.
+
+        Raises:
+            SerializationError: naming the argument that cannot be packed.
+        """
+        return pack_call(call.func, call.args, call.kwargs)
 
     @abstractmethod
     def _revoke(self, number: int, handle: Any, answer: Callable[[bool], object]) -> None:
@@ -91,7 +100,7 @@ class EngineExecutor(ParslExecutor):
             raise ExecutorShutDownError(self.label)
         if call.resource_specification:
             self._check_resources(call.resource_specification)
-        packed, references = pack_call(call.func, call.args, call.kwargs)
+        packed, references = self._pack(call)
         number = next(self._numbers)
         # Before the engine knows the call: its end may be told before `_send` returns.
         self._open[number] = call

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures._base import BrokenExecutor
 from typing import TYPE_CHECKING, Any
 
+from parsl.dataflow.placement import Room
 from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error, Outcome
 from parsl.executors.engine import EngineExecutor
@@ -73,6 +74,11 @@ class FuturesExecutor(EngineExecutor, RepresentationMixin):
                 self._kill_workers()
             # Calls that run can't be stopped, and nobody waits for them any more.
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def room(self) -> Room | None:
+        """Tell how many calls there are, for how many workers, if the pool lets that be known."""
+        slots = getattr(self._pool, "_max_workers", None)
+        return Room(len(self._open), slots, slots) if isinstance(slots, int) else None
 
     def _check_resources(self, resources: dict[str, Any]) -> None:
         if self.resource_keyword is None:

@@ -5,6 +5,7 @@ The engine's workers run `run_packed`, which needs this package to be installed 
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import sys
@@ -15,6 +16,9 @@ from parsl.app.errors import RemoteExceptionWrapper
 from parsl.dataflow.references import Reference, arriving, packing
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.serialize import facade
+
+# Whether a worker may keep a function for further calls, or each is to have a fresh one, with the state it had here.
+_KEPT, _FRESH = b"k", b"f"
 
 
 class CallFailed(Exception):
@@ -45,7 +49,8 @@ def pack_call(
     """
     with packing() as references:
         body, buffers = facade.pack_arguments(args, kwargs)
-    return _joined(facade.pack_function(function), body, *buffers), references
+    kept = _KEPT if facade.stays_the_same(function) else _FRESH
+    return _joined(kept, facade.pack_function(function), body, *buffers), references
 
 
 def run_packed(call: bytes, path: Sequence[str] = (), *kept: bytes) -> bytes:
@@ -65,10 +70,11 @@ def run_packed(call: bytes, path: Sequence[str] = (), *kept: bytes) -> bytes:
     """
     sys.path += [folder for folder in path if folder not in sys.path]
     try:
-        function, body, *buffers = facade.unpack_buffers(call)
+        kind, function, body, *buffers = facade.unpack_buffers(call)
         with arriving(lambda number: unpack(kept[number])):
             args, kwargs = facade.unpack(body, buffers)
-        packed, out = facade.pack_result(facade.deserialize(function)(*args, **kwargs))
+        unpacked = _function(function) if kind == _KEPT else facade.deserialize(function)
+        packed, out = facade.pack_result(unpacked(*args, **kwargs))
     except KeyboardInterrupt:
         raise  # how engines stop a task that runs
     except BaseException as e:  # noqa: BLE001 - whatever the task raises is its result
@@ -107,6 +113,11 @@ def failure_of(failed: CallFailed, task_id: int) -> Error:
         return Error(e)
     note(exception, f"in task {task_id} on {where}")
     return Error(exception)
+
+
+@functools.lru_cache(maxsize=128)
+def _function(packed: bytes) -> Any:
+    return facade.deserialize(packed)
 
 
 def note(exception: BaseException, text: str) -> None:

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from parsl.dataflow.placement import Room
 from parsl.executors.block_scaling import BlockScaling
 from parsl.executors.blocks import Block
 from parsl.executors.errors import BadStateException
@@ -70,6 +71,23 @@ class BlockProviderExecutor(BlockScaling):
     @abstractmethod
     def tasks(self) -> Mapping[Any, Future[Any]]:
         """The futures of tasks that have not ended, by the executor's number."""
+
+    @property
+    def connected_workers(self) -> int:
+        """How many workers are connected; 0 when the executor does not know."""
+        return 0
+
+    def room(self) -> Room:
+        """Tell how many calls there are, for how many workers: those connected, and those of all blocks asked for."""
+        if self.bad_state_is_set:
+            return Room(self.outstanding(), 0, 0)
+        connected = self.connected_workers
+        if self._provider is None:
+            return Room(self.outstanding(), connected, max(1, connected))
+        # At least one block: what has none yet gets one when there is something to do.
+        blocks = max(1, sum(block.live for block in [*self._blocks.values()]))
+        workers = blocks * self._provider.nodes_per_block * self.workers_per_node
+        return Room(self.outstanding(), connected, max(connected, workers))
 
     # -- state ---------------------------------------------------------------------------------------------------
 

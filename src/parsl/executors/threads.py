@@ -11,7 +11,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from parsl.dataflow.admission import exempt_this_thread
-from parsl.dataflow.taskrecord import Error
+from parsl.dataflow.placement import Room
+from parsl.dataflow.taskrecord import Error, Outcome
 from parsl.errors import ConfigurationError
 from parsl.executors.base import FutureCall, ParslExecutor, outcome_of_result
 from parsl.executors.errors import ExecutorShutDownError, InvalidResourceSpecification
@@ -69,6 +70,8 @@ class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
         # The queued calls by identity. Whoever takes a call out of here owns it: the thread that runs it, or the one
         # that cancels it.
         self._queued: dict[int, Call] = {}
+        # The threads that run a call.
+        self._busy: set[int] = set()
         self._threads: list[threading.Thread] = []
         self._started = False
         self._lock = threading.Lock()
@@ -83,7 +86,7 @@ class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
             msg = f"Executor {self.label!r} is running already: each kernel needs executor objects of its own"
             raise ConfigurationError(msg)
         # Threads of an earlier life, which still run a call, keep the queue that tells them to end.
-        self._calls = SimpleQueue()
+        self._calls, self._busy = SimpleQueue(), set()
         self._started = True
 
     def submit(
@@ -147,6 +150,10 @@ class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
             if thread is not threading.current_thread():
                 thread.join(None if block else max(0.0, deadline - time.monotonic()))
 
+    def room(self) -> Room:
+        """Tell how many calls there are, for how many threads."""
+        return Room(len(self._queued) + len(self._busy), self.max_threads, self.max_threads)
+
     def monitor_resources(self) -> bool:
         """Threads cannot be told apart by resource use, so nothing is sampled."""
         return False
@@ -170,21 +177,24 @@ class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
 
     def _work(self) -> None:
         exempt_this_thread()
-        get = self._calls.get
+        get, busy, me = self._calls.get, self._busy, threading.get_ident()
         while True:
             call = get()
             if call is None:
                 return
-            if self._queued.pop(id(call), None) is not None:
-                run_call(call)
+            # Before the call leaves the queue and until its end is told, so that the room is told truly.
+            busy.add(me)
+            outcome = run_call(call) if self._queued.pop(id(call), None) is not None else None
+            busy.discard(me)
+            if outcome is not None:
+                call.done(outcome)
             # What an idle thread remembers would live as long as it idles.
-            del call
+            del call, outcome
 
 
-def run_call(call: Call) -> None:
-    """Make a call in this thread and tell it how it ended, whatever happens."""
+def run_call(call: Call) -> Outcome:
+    """Make a call in this thread and return how it ended, whatever happens."""
     try:
-        outcome = outcome_of_result(call.func(*call.args, **call.kwargs))
+        return outcome_of_result(call.func(*call.args, **call.kwargs))
     except BaseException as e:  # noqa: BLE001 - SystemExit of a task must not cost the pool a thread
-        outcome = Error(e)
-    call.done(outcome)
+        return Error(e)

@@ -101,7 +101,7 @@ SAMPLES = {
     "from_worker": [WorkerReady(), WorkerDone(RESULT), Monitoring(b"raw")],
     "task": [TASK, LARGE],
     "placed": [PlacedTask(7, 3, Payload(b"body"), {"priority": 1.5}, Payload(b"", SEGMENT))],
-    "setup": [Setup(["/a"], "/shm/x", "/shm/x/f", "/shm/x/claims", 3)],
+    "setup": [Setup(["/a"], "/shm/x", "/shm/x/f", "/shm/x/claims", 3, "m-3")],
 }
 
 

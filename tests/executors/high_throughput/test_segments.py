@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import pathlib
 import pickle
 import resource
 import shutil
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from parsl.executors.high_throughput import segments
 from parsl.executors.high_throughput.messages import Payload, Segment
-from parsl.executors.high_throughput.segments import INLINE_BYTES, SegmentStore, read_token
+from parsl.executors.high_throughput.segments import INLINE_BYTES, SegmentStore, read_token, remove_partial
 
 LARGE = bytes(range(256)) * 1024
 
@@ -352,6 +353,19 @@ def tiny(tmp_path, monkeypatch):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         if mounted:
             subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_what_a_killed_writer_has_begun_is_removed_and_nothing_else(store):
+    writer = SegmentStore(store.folder, "m-1")
+    whole = writer.payload(b"", [b"x"])
+    (name,) = [n for n in os.listdir(store.folder) if n.startswith("m-1-")]
+    for part in (f"{name}.part", "m-10-ab-1.part", "m-1", "other.part"):
+        (pathlib.Path(store.folder) / part).touch()
+    before = set(os.listdir(store.folder))
+    remove_partial(store.folder, "m-1")
+    assert before - set(os.listdir(store.folder)) == {f"{name}.part"}
+    assert store.open(whole)[1] == [b"x"]
+    remove_partial(f"{store.folder}-nowhere", "m-1")
 
 
 def test_no_room(tiny):

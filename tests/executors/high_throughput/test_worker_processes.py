@@ -44,7 +44,7 @@ class Node:
         self.loop.start()
 
     def _setup(self, slot, claims):
-        return Setup([ROOT, ""], self.store.folder, f"{self.store.folder}/f", claims, slot)
+        return Setup([ROOT, ""], self.store.folder, f"{self.store.folder}/f", claims, slot, f"m-{slot}")
 
     def _environment(self, slot):
         return {"PARSL_WORKER_RANK": str(slot), "PARSL_WORKER_LOGDIR": ""}

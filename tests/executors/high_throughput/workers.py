@@ -67,7 +67,7 @@ class LiveWorker:
 
     def introduce(self, sys_path=(ROOT, "")):
         """Send the setup and wait until the worker is ready."""
-        setup = Setup(list(sys_path), self.store.folder, f"{self.folder}/f", self.claims_path, 0)
+        setup = Setup(list(sys_path), self.store.folder, f"{self.folder}/f", self.claims_path, 0, "m-0")
         data = self._codec.encode(setup)
         self.answers.sendall(LENGTH.pack(len(data)) + data)
         assert self.hear() == WorkerReady()

@@ -45,7 +45,7 @@ from parsl.executors.high_throughput.messages import (
 from parsl.executors.high_throughput.mpi_block import block_nodes, make_pool
 from parsl.executors.high_throughput.node_watch import NodeWatch
 from parsl.executors.high_throughput.pool import Death, Pool
-from parsl.executors.high_throughput.segments import SegmentStore, read_token
+from parsl.executors.high_throughput.segments import SegmentStore, read_token, remove_partial
 from parsl.executors.high_throughput.streams import Stream
 from parsl.executors.high_throughput.undelivered import Undelivered
 from parsl.executors.high_throughput.worker import raised
@@ -420,6 +420,7 @@ class Manager:
             functions=self._functions,
             claims=claims,
             slot=slot,
+            owner=f"{self.uid}-{slot}",
             monitoring=self._node_watch is not None,
         )
 
@@ -460,6 +461,7 @@ class Manager:
         self._graves.look()
 
     def _worker_gone(self, slot: int, death: Death, where: str) -> None:
+        remove_partial(self._store.folder, f"{self.uid}-{slot}")
         if self.pool.worker_gone(slot, self._processes.claim(slot), death, where):
             self._loop.call_later(_CLAIM_SECONDS, self.pool.settle_suspects)
 

@@ -327,6 +327,7 @@ class Setup(_Message, tag=19):
     functions: str
     claims: str
     slot: int
+    owner: str
     monitoring: bool = False
 
 

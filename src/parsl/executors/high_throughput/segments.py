@@ -8,6 +8,7 @@ of the message (`ship`) and the other side turns them back into files (`land`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
@@ -25,6 +26,7 @@ INLINE_BYTES = 32 * 1024
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made in it is private
 _PREFIX = "parsl-"
 _CLOSED = "-closed"
+_PARTIAL = ".part"
 _TOKEN = "token"  # noqa: S105 - a file name
 _FRAME = "frame:"
 _LEAST_ROOM = 2**30
@@ -35,13 +37,14 @@ class SegmentStore:
 
     Args:
         folder: an existing store to join; None makes a new one, which this object then owns.
+        owner: who writes, for `remove_partial`; by default the process.
 
     Attributes:
         folder: the store's path.
         token: a secret that only who can read the folder knows; two processes that name the same token share it.
     """
 
-    def __init__(self, folder: str | None = None) -> None:
+    def __init__(self, folder: str | None = None, owner: str | None = None) -> None:
         self.owned = folder is None
         self._lock = -1
         if folder is None:
@@ -53,7 +56,7 @@ class SegmentStore:
         else:
             self.token = read_token(folder) or ""
         self.folder = folder
-        self._prefix = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._prefix = f"{owner or os.getpid()}-{secrets.token_hex(4)}"
         self._count = 0
 
     def payload(self, body: bytes, buffers: Sequence[Any] = ()) -> Payload:
@@ -110,9 +113,10 @@ class SegmentStore:
         name = f"{self._prefix}-{self._count}"
         path = os.path.join(self.folder, name)
         try:
-            _write_private(path, views)
+            _write_private(f"{path}{_PARTIAL}", views)
+            os.rename(f"{path}{_PARTIAL}", path)
         except OSError as e:
-            pathlib.Path(path).unlink(missing_ok=True)
+            pathlib.Path(f"{path}{_PARTIAL}").unlink(missing_ok=True)
             size = sum(v.nbytes for v in views)
             raise OSError(e.errno, f"no room for {size} bytes of a task in {self.folder}: {e.strerror}") from e
         return name
@@ -158,6 +162,19 @@ def remove_abandoned(parent: str) -> None:
                     remove_store(entry.path)
         except OSError:
             continue  # locked, no store, or just removed by somebody else
+
+
+def remove_partial(folder: str, owner: str) -> None:
+    """Remove what somebody who was killed has begun to write.
+
+    Args:
+        folder: the store.
+        owner: as it was given to the killed process's `SegmentStore`.
+    """
+    with contextlib.suppress(FileNotFoundError):  # the whole store may have been removed
+        for name in os.listdir(folder):
+            if name.startswith(f"{owner}-") and name.endswith(_PARTIAL):
+                pathlib.Path(folder, name).unlink(missing_ok=True)
 
 
 def _write_locked(path: str, data: bytes) -> int:

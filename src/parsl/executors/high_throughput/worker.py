@@ -109,7 +109,7 @@ class Worker:
         # Started with -m, its first entry is the working directory, which the script need not have.
         own = sys.path if getattr(sys.flags, "safe_path", False) else sys.path[1:]
         sys.path[:] = search_path(setup.sys_path, own)
-        self._store = SegmentStore(setup.segments)
+        self._store = SegmentStore(setup.segments, setup.owner)
         self._functions = Functions(setup.functions)
         with open(setup.claims, "r+b") as file:
             claims = mmap.mmap(file.fileno(), 0)

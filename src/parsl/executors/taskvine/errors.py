@@ -1,0 +1,50 @@
+"""Errors of TaskVine."""
+
+from __future__ import annotations
+
+from parsl.app.errors import AppException
+from parsl.errors import ParslError
+from parsl.executors.errors import EngineWorkerLost
+
+
+class TaskVineTaskFailure(AppException):
+    """A task ended in TaskVine without having ended itself: a limit was exceeded, a file was not there.
+
+    Args:
+        reason: what happened: a sentence.
+        status: exit code of the task's command, or 0.
+    """
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason, status)
+        self.reason = reason
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"TaskVine could not run the task: {self.reason}"
+
+
+class TaskVineWorkerLost(TaskVineTaskFailure, EngineWorkerLost):
+    """The process of a task was killed, or its worker was lost as often as TaskVine tries.
+
+    Args:
+        reason: what happened: a sentence.
+        status: exit code of the task's command, or 0.
+        label: the executor's label.
+    """
+
+    def __init__(self, reason: str, status: int, label: str = "") -> None:
+        super().__init__(reason, status)
+        self.args = (reason, status, label)
+        self.label = label
+
+    def __str__(self) -> str:
+        return EngineWorkerLost.__str__(self)
+
+
+class TaskVineManagerFailure(ParslError):
+    """The manager of TaskVine could not start, or has ended."""
+
+
+class TaskVineFactoryFailure(ParslError):
+    """The factory that starts TaskVine's workers could not start, or has ended."""
