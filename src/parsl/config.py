@@ -53,6 +53,10 @@ class Config(RepresentationMixin, UsageInformation):
         max_outstanding: most tasks that may be open (submitted and not ended) at once: a call of an app waits for room
             then, so that a script that generates calls without end needs no more memory than this many take. Calls
             made by tasks themselves, as in join apps, never wait. None sets no limit.
+        system_retries: how often a task may be lost with what ran it (its worker, node or block died, or fell silent)
+            and is run again without that being counted by `retries` or told to `retry_handler`; the next loss fails
+            it. A task under which a third worker dies fails as `PoisonTask`, however high the number. With 0, a loss is
+            a failure like any other.
 
     Raises:
         TypeError: naming the parameter, when an argument is of a wrong type.
@@ -84,6 +88,8 @@ class Config(RepresentationMixin, UsageInformation):
         initialize_logging: bool | LogConfig = True,
         memoizer: Memoizer | None = None,
         max_outstanding: int | None = None,
+        *,
+        system_retries: int = 3,
     ) -> None:
         self._executors = [ThreadPoolExecutor()] if executors is None else list(executors)
         self._check_executors()
@@ -109,6 +115,7 @@ class Config(RepresentationMixin, UsageInformation):
         self.project_name = project_name
         self.initialize_logging = initialize_logging
         self.max_outstanding = max_outstanding
+        self.system_retries = system_retries
         self._check_values()
 
     @classmethod
@@ -173,6 +180,7 @@ class Config(RepresentationMixin, UsageInformation):
             **({} if self.max_outstanding is None else {"max_outstanding": 1}),
             "internal_tasks_max_threads": 1,
             "retries": 0,
+            "system_retries": 0,
             "strategy_period": 0,
             "max_idletime": 0,
         }.items():

@@ -46,8 +46,12 @@ def create_certificates(base_dir: str | os.PathLike[str]) -> str:
 
 def _write_private(path: str, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError as e:
+        # Python names the file when it cannot be opened, but not when there is no room in it.
+        raise OSError(e.errno, e.strerror, path) from e
 
 
 def _read_key(cert_dir: str, owner: str, kind: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import TextIO
@@ -81,7 +82,11 @@ def attach_handler(name: str, handler: logging.Handler) -> Callable[[], None]:
             state.remove(handler.level)
             if not state.wanted:
                 del _levels[name]
-        handler.close()
+        try:
+            handler.close()
+        except OSError as e:
+            # A run does not fail for want of room for its log.
+            sys.stderr.write(f"The last lines of the log of {name} are lost: {e}\n")
 
     return detach
 

@@ -72,7 +72,7 @@ def aborted() -> None:
 
 FAULTS: dict[str, tuple[Callable[[], None], str, str | None]] = {
     "worker killed by kill -9": (killed, "signal SIGKILL", None),
-    "worker told to end by SIGTERM": (terminated, "exit code 143 by SystemExit(143)", "terminated"),
+    "worker told to end by SIGTERM": (terminated, "exit code 143 by Terminated(143)", "terminated"),
     "task calls os._exit": (left, "exit code 7", None),
     "task raises SystemExit": (asked_for_the_end, "exit code 1 by SystemExit('no more')", "asked_for_the_end"),
     "task crashes: segmentation fault": (segfault, "signal SIGSEGV", "segfault"),
@@ -88,7 +88,7 @@ def harm(fault: Callable[[], None], path: str) -> None:
 
 @pytest.fixture
 def dfk(tmp_path: Path) -> Iterator[DataFlowKernel]:
-    with pilot.kernel(tmp_path, pilot.htex(max_workers_per_node=1)) as kernel:
+    with pilot.kernel(tmp_path, pilot.htex(max_workers_per_node=1), system_retries=0) as kernel:
         yield kernel
 
 
@@ -133,7 +133,7 @@ def test_a_task_for_which_the_groups_memory_is_too_little_says_so(tmp_path: Path
             pytest.skip("takes a control group of one's own")
         block = pilot.provider(worker_init=f"echo $$ > {group}/cgroup.procs")
         executor = pilot.htex(max_workers_per_node=1, provider=block)
-        with pilot.kernel(tmp_path, executor) as kernel:
+        with pilot.kernel(tmp_path, executor, system_retries=0) as kernel:
             take = python_app(greedy, data_flow_kernel=kernel)
             assert take(2**20, str(tmp_path / "moment")).result(pilot.SOON) == 1
             too_much, little = (take(size, str(tmp_path / f"moment-{size}")) for size in (2**30, 2**20))

@@ -11,6 +11,7 @@ from parsl.dataflow.futures import AppFuture
 from parsl.dataflow.graph import TaskGraph
 from parsl.dataflow.states import States
 from parsl.dataflow.taskrecord import Error, Outcome, TaskRecord, Value
+from parsl.executors.errors import ExecutionLost
 
 
 def app() -> None:
@@ -31,6 +32,7 @@ class Books:
         self.made = 0
         self.saved: list[int] = []
         self.saves_at_once = True
+        self.elsewhere = True
 
     def task(self, *args: Any, **kwargs: Any) -> TaskRecord:
         """Make a task and give it to the graph."""
@@ -49,6 +51,9 @@ class Books:
     def launch(self, task: TaskRecord) -> None:
         self.launched.append(task)
         self.on_launch(task)
+
+    def runs_again(self, task: TaskRecord, loss: ExecutionLost) -> bool:
+        return self.elsewhere
 
     def moved(self, task: TaskRecord, old: States) -> None:
         self.moves.append((task.id, task.status.name))

@@ -16,6 +16,7 @@ from parsl.dataflow.futures import AppFuture
 from parsl.dataflow.graph import TaskGraph
 from parsl.dataflow.states import FINAL_STATES, LEGAL, States
 from parsl.dataflow.taskrecord import Error, Outcome, TaskRecord, Value
+from parsl.executors.errors import ExecutionLost
 
 
 class Failure(Exception):
@@ -105,6 +106,9 @@ class Machine:
         values = [d.result() for d in depends]
         cut = len(task.args) - 2
         assert task.args == (*values[:cut], values[cut:], "plain")
+
+    def runs_again(self, task: TaskRecord, loss: ExecutionLost) -> bool:
+        raise AssertionError("nothing is lost here")
 
     def moved(self, task: TaskRecord, old: States) -> None:
         assert task.status in LEGAL[old], f"{old.name} -> {task.status.name}"

@@ -42,6 +42,7 @@ from parsl.validation import check_types
 if TYPE_CHECKING:
     from parsl.dataflow.reports import Reports
     from parsl.executors.base import ParslExecutor
+    from parsl.executors.errors import ExecutionLost
     from parsl.monitoring import MonitoringHub
     from parsl.usage_tracking.usage import UsageTracker
 
@@ -102,7 +103,9 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         self._failures_told = 0
         self.loop = Loop()
         self._helper = Helper()
-        self._graph = TaskGraph(self, self.dependency_resolver, config.retries, config.retry_handler, joining)
+        self._graph = TaskGraph(
+            self, self.dependency_resolver, config.retries, config.retry_handler, joining, config.system_retries
+        )
         self.loop.at_pass_end(self._count_answered)
         self.loop.start()
         self.job_status_poller = JobStatusPoller(
@@ -320,6 +323,10 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
             outcome.result.fetch(functools.partial(self.attempt_done, task))
         else:
             self._graph.attempt_done(task, outcome)
+
+    def runs_again(self, task: TaskRecord, loss: ExecutionLost) -> bool:
+        """Tell whether the executor of a task that was lost would run it again."""
+        return not self.cleanup_called and self.executors[task.executor].runs_again(loss)
 
     def moved(self, task: TaskRecord, old: States) -> None:
         """Take note of a change of state."""

@@ -19,6 +19,7 @@ from parsl.dataflow.futures import AppFuture, LazyFuture
 from parsl.dataflow.states import FINAL_STATES, LEGAL, States
 from parsl.dataflow.taskrecord import Error, Outcome, TaskRecord, Value
 from parsl.errors import InternalConsistencyError
+from parsl.executors.errors import ExecutionLost
 
 if TYPE_CHECKING:
     from parsl.dataflow.dependency_resolvers import DependencyResolver
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 # Of the exception, mostly written for `Exception` alone, and of the task.
 RetryHandler = Callable[[Any, TaskRecord], float]
 
+# A task under which so many workers have died is what kills them.
+POISONOUS = 3
+
 _WAITING = frozenset({States.pending, States.joining})
 
 
@@ -36,6 +40,9 @@ class Effects(Protocol):
 
     def launch(self, task: TaskRecord) -> None:
         """Start an attempt at `task`, whose arguments are values now; its end comes back as `attempt_done`."""
+
+    def runs_again(self, task: TaskRecord, loss: ExecutionLost) -> bool:
+        """Tell whether there is anything that would run `task` again, which was lost."""
 
     def moved(self, task: TaskRecord, old: States) -> None:
         """Take note that `task` left state `old` for the one it has now."""
@@ -68,6 +75,8 @@ class TaskGraph:
         retries: how much failing a task may cost before it has failed for good.
         retry_handler: gives the cost of a failure; None makes each cost 1.
         joining: the resolver for join apps; None takes `resolver`.
+        system_retries: how often a task may be lost with what ran it before it has failed for good; that costs nothing.
+            With 0, a loss is a failure like any other.
     """
 
     def __init__(
@@ -77,11 +86,13 @@ class TaskGraph:
         retries: int = 0,
         retry_handler: RetryHandler | None = None,
         joining: DependencyResolver | None = None,
+        system_retries: int = 0,
     ) -> None:
         self._effects = effects
         self._unwrap_for = {False: resolver.traverse_to_unwrap, True: (joining or resolver).traverse_to_unwrap}
         self._retries = retries
         self._retry_handler = retry_handler
+        self._system_retries = system_retries
         self._ready: deque[TaskRecord] = deque()
         # Tasks that are to be cancelled, each with the number of the one on which it depends.
         self._doomed: deque[tuple[TaskRecord, int]] = deque()
@@ -283,6 +294,9 @@ class TaskGraph:
         if isinstance(exception, CancelledError):
             self._finish(task, States.failed, Error(exception))
             return
+        loss = exception if isinstance(exception, ExecutionLost) and not exception.asked_for else None
+        if loss is not None and self._system_retries and self._lost(task, loss):
+            return
         try:
             task.fail_cost += 1 if self._retry_handler is None else self._retry_handler(exception, task)
             affordable = task.fail_cost <= self._retries
@@ -301,6 +315,28 @@ class TaskGraph:
             self._retries,
             extra={"parsl.task": task.id},
         )
+        self._again(task)
+
+    def _lost(self, task: TaskRecord, loss: ExecutionLost) -> bool:
+        """Take in that a task was lost with what ran it; False when that is to be a failure like any other."""
+        task.losses += 1
+        task.worker_losses += loss.suspect
+        if task.worker_losses >= POISONOUS:
+            self._finish(task, States.failed, Error(loss.as_poison(task.worker_losses)))
+        elif task.losses > self._system_retries:
+            self._finish(task, States.failed, Error(loss))
+        elif self._effects.runs_again(task, loss):
+            logger.warning(
+                "Task %s was lost (%s) and is run again: loss %d, of %d at most",
+                *(task.id, loss, task.losses, self._system_retries),
+                extra={"parsl.task": task.id},
+            )
+            self._again(task)
+        else:
+            return False
+        return True
+
+    def _again(self, task: TaskRecord) -> None:
         task.try_id += 1
         self._move(task, States.fail_retryable)
         self._move(task, States.pending)

@@ -98,6 +98,7 @@ class TaskRecord:
         waiting: how many of them (or, for a joining task, of the futures it joins) are not done yet.
         dependents: tasks that wait for this one.
         fail_count: failed attempts so far; `fail_cost` what they cost, and `fail_history` their texts.
+        losses: how often the task was lost with what ran it; `worker_losses` how often that was its worker.
         try_id: number of the current attempt, from 0.
         usage: what the last attempt used, packed for monitoring, or None.
         told: whether monitoring has been told of the task.
@@ -128,6 +129,7 @@ class TaskRecord:
         "join",
         "joins",
         "kwargs",
+        "losses",
         "memoize",
         "resource_specification",
         "returned",
@@ -138,6 +140,7 @@ class TaskRecord:
         "try_returned",
         "usage",
         "waiting",
+        "worker_losses",
     )
 
     app_fu: AppFuture[Any]
@@ -178,6 +181,7 @@ class TaskRecord:
         self.fail_count = 0
         self.fail_cost: float = 0
         self._fail_history: list[str] | None = None
+        self.losses = self.worker_losses = 0
         self.try_id = 0
         self.executor_id: int | None = None
         self.hashsum: str | None = None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from parsl.data_provider.staging import Staging
+    from parsl.executors.errors import ExecutionLost
 
 
 class Call(Protocol):
@@ -199,6 +200,15 @@ class ParslExecutor(ABC):
     def in_use(self) -> bool:
         """Whether the executor has been started and not shut down, as far as it knows; a kernel takes none in use."""
         return False
+
+    def runs_again(self, loss: ExecutionLost) -> bool:
+        """Tell whether a task that was lost here would run if it were launched again.
+
+        Args:
+            loss: what the task was lost with.
+        """
+        del loss
+        return True
 
     def room(self) -> Room | None:
         """Tell how much the executor has to do, and how much it can do: for tasks that may run on several executors.

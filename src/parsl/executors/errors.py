@@ -143,7 +143,25 @@ class ExecutorShutDownError(ParslError):
         return f"Executor {self.label} was shut down before the task ended"
 
 
-class EngineWorkerLost(ParslError):
+class ExecutionLost(ParslError):
+    """What ran the task is gone, for all that is known through no fault of the task: it may well run elsewhere.
+
+    The kernel runs such a task again by itself, see `Config.system_retries`.
+    """
+
+    # Whether the task may be what ended it, as when a worker process dies.
+    suspect: bool = False
+
+    # Whether the task has asked for it, as by SystemExit: then it is a failure like any other.
+    asked_for: bool = False
+
+    def as_poison(self, times: int) -> ExecutionLost:
+        """Return what a task gets that has been at the scene for the `times`-th time."""
+        del times
+        return self
+
+
+class EngineWorkerLost(ExecutionLost):
     """The engine beneath an executor has lost the worker that ran the task.
 
     Args:

@@ -27,6 +27,7 @@ class FakeOutbox:
     def __init__(self):
         self.client = []
         self.managers = []
+        self.all_left = True
         self._to_client, self._to_manager = messages.to_client(), messages.to_manager()
 
     def to_client(self, message):
@@ -34,6 +35,9 @@ class FakeOutbox:
 
     def to_manager(self, identity, message):
         self.managers.append((identity, self._to_manager.decode(self._to_manager.encode(message))))
+
+    def delivered(self):
+        return self.all_left
 
     def welcome(self, about):
         return Registered(["/script"], False, "")
@@ -56,10 +60,13 @@ def register(
     python=PYTHON,
     protocol=PROTOCOL_VERSION,
     seconds_left=None,
+    tasks=None,
 ):
     capacity = workers if capacity is None else capacity
+    name = identity.decode()
     return Register(
-        identity.decode(), protocol, block, "node", workers, capacity, python, PARSL, "/shm", "token", 1, seconds_left
+        *(name, protocol, block, "node", workers, capacity, python, PARSL, "/shm", "token", 1, seconds_left),
+        tasks=tasks,
     )
 
 
@@ -72,8 +79,8 @@ def submit(*numbers, priority=None, function=0, functions=None):
     return Submit([task(n, priority, function) for n in numbers], functions or {}, [])
 
 
-def done(*numbers, credit=1):
-    return Results([Result(n, DONE, Payload(b"r%d" % n), 0.1) for n in numbers], credit)
+def done(*numbers, credit=1, number=0):
+    return Results([Result(n, DONE, Payload(b"r%d" % n), 0.1) for n in numbers], credit, number)
 
 
 class Failing(ManagerSelector):

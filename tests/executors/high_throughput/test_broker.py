@@ -23,11 +23,15 @@ from parsl.executors.high_throughput.messages import (
     Draining,
     Emptied,
     Heartbeat,
+    Held,
     Leaving,
     Managers,
     Payload,
+    Received,
     Refused,
+    Register,
     Registered,
+    Reintroduce,
     Result,
     Results,
     Stop,
@@ -308,9 +312,95 @@ def test_a_stranger_is_refused(broker, outbox, message):
     broker.heard(b"late", message, 0)
     broker.assign(0)
     broker.flush(0)
-    assert outbox.managers == [(b"late", Refused("not registered"))]
+    assert outbox.managers == [(b"late", Reintroduce())]
     assert outbox.client == []
     assert len(broker.queue) == 1
+
+
+@pytest.mark.parametrize("message", [Heartbeat(), done(1), register(b"a", tasks=[1])])
+def test_a_manager_that_was_given_up_must_not_come_back(broker, outbox, message):
+    broker.register(b"a", register(b"a"), 0)
+    broker.lost(b"a", "not heard of for 120 s")
+    if isinstance(message, Register):
+        broker.register(b"a", message, 1)
+    else:
+        broker.heard(b"a", message, 1)
+    assert type(outbox.managers[-1][1]) is Refused
+    assert broker.managers == {}
+
+
+def test_another_manager_may_have_the_name_of_one_that_was_given_up(broker, outbox):
+    broker.register(b"a", register(b"a"), 0)
+    broker.lost(b"a", "its connection has ended")
+    broker.register(b"a", register(b"a"), 1)
+    assert set(broker.managers) == {b"a"}
+
+
+# -- managers that come back -------------------------------------------------------------------------------------------
+
+
+def test_a_manager_of_an_earlier_interchange_brings_its_tasks(broker, outbox):
+    broker.register(b"a", register(b"a", workers=3, tasks=[7, 9]), 0)
+    assert outbox.client == [Held("a", [7, 9])]
+    broker.submit(submit(10, 11))
+    broker.assign(0)
+    assert outbox.tasks_of(b"a") == [10], "two of its three workers are busy"
+    broker.heard(b"a", done(7, 9, credit=3), 1)
+    broker.flush(1)
+    assert [r.id for r in outbox.reported()] == [7, 9]
+
+
+def test_a_manager_back_at_the_same_interchange_has_lost_what_it_does_not_name(broker, outbox):
+    broker.register(b"a", register(b"a", workers=3), 0)
+    broker.submit(submit(1, 2, 3))
+    broker.assign(0)
+    broker.register(b"a", register(b"a", workers=3, tasks=[1, 3, 99]), 1)
+    broker.flush(1)
+    assert broker.managers[b"a"].tasks == {1, 3}, "99 was given up long ago"
+    assert [(r.id, r.status) for r in outbox.reported()] == [(2, MANAGER_LOST)]
+
+
+def test_a_manager_back_in_a_block_that_is_drained_ends_its_tasks_first(broker, outbox):
+    broker.drain("0")
+    broker.register(b"a", register(b"a", tasks=[7]), 0)
+    broker.flush(0)
+    assert outbox.sent(b"a", Drained) == []
+    outbox.client.clear()
+    broker.heard(b"a", done(7), 1)
+    broker.flush(1)
+    assert outbox.sent(b"a", Drained) == [Drained()]
+    assert outbox.client[-1] == Emptied("0")
+
+
+# -- results that have reached the client ------------------------------------------------------------------------------
+
+
+def test_results_are_acknowledged_once_the_client_has_them(broker, outbox):
+    broker.register(b"a", register(b"a"), 0)
+    broker.submit(submit(1))
+    broker.assign(0)
+    outbox.all_left = False
+    broker.heard(b"a", done(1, number=1), 1)
+    broker.flush(1)
+    broker.thank()
+    assert outbox.sent(b"a", Received) == []
+    assert broker.owes_thanks
+    outbox.all_left = True
+    broker.flush(2)
+    broker.thank()
+    assert outbox.sent(b"a", Received) == [Received(1)]
+    assert not broker.owes_thanks
+
+
+def test_the_next_tasks_acknowledge_results_too(broker, outbox):
+    broker.register(b"a", register(b"a"), 0)
+    broker.submit(submit(1, 2))
+    broker.assign(0)
+    broker.heard(b"a", done(1, number=1), 1)
+    broker.flush(1)
+    broker.assign(1)
+    assert [m.received for m in outbox.sent(b"a")] == [0, 1]
+    assert not broker.owes_thanks
 
 
 def test_silence_loses_a_manager_with_its_tasks(broker, outbox):

@@ -26,6 +26,7 @@ from parsl.executors.high_throughput.messages import (
     Managers,
     Payload,
     Refused,
+    Reintroduce,
     Result,
     Results,
     Submit,
@@ -50,6 +51,7 @@ class ModelManager:
         self.ends_at = ends_at
         self.block = block
         self.open = not late
+        self.held = False
         self.draining = late
         self.tasks = set()
         self.functions = set()
@@ -205,6 +207,24 @@ class History(RuleBasedStateMachine):
         self.broker.register(name, about, self.now)
         self.end_pass()
 
+    @rule(name=names, strays=st.lists(st.integers(1, 60), max_size=2), data=st.data())
+    def come_back(self, name, strays, data):
+        """A manager has lost its connection for a while, and perhaps tasks that were on their way to it."""
+        manager = self.outbox.model.get(name)
+        if manager is None:
+            return
+        kept = data.draw(st.sets(st.sampled_from(sorted(manager.tasks)))) if manager.tasks else set()
+        kept |= set(strays) & manager.tasks
+        late = manager.block in self.drained
+        back = ModelManager(manager.credit, manager.ends_at, manager.block, late)
+        back.open = not late and not manager.held
+        back.held, back.tasks = manager.held, kept
+        self.outbox.model[name] = back
+        lease = None if math.isinf(manager.ends_at) else manager.ends_at - self.now
+        about = register(name, 1, manager.credit, manager.block, seconds_left=lease, tasks=[*kept, *strays])
+        self.broker.register(name, about, self.now)
+        self.end_pass()
+
     @rule(name=names)
     def register_with_another_python(self, name):
         before = self.outbox.model.pop(name, None)
@@ -244,6 +264,7 @@ class History(RuleBasedStateMachine):
         elif what == "hold":
             if manager:
                 manager.open = False
+                manager.held = True
             assert self.broker.hold(name) == (manager is not None)
         elif what == "lose":
             self.lose(name)
@@ -291,7 +312,7 @@ class History(RuleBasedStateMachine):
     def a_stranger_speaks(self, name, message):
         if name not in self.outbox.model:
             self.broker.heard(name, message, self.now)
-            assert self.outbox.managers[-1] == (name, Refused("not registered"))
+            assert type(self.outbox.managers[-1][1]) in (Refused, Reintroduce)
 
     def teardown(self):
         """Whatever has happened: with one good manager, every task that is still open is reported."""

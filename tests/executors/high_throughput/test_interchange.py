@@ -31,6 +31,7 @@ from parsl.executors.high_throughput.messages import (
     Refused,
     Register,
     Registered,
+    Reintroduce,
     Result,
     Results,
     Segment,
@@ -265,7 +266,7 @@ def test_monitoring_messages_are_passed_on_for_known_managers_only(executor, loc
     seen = []
     executor.monitoring_messages = type("Messages", (), {"put": staticmethod(seen.append)})
     remote.send(Monitoring(b"stranger's"))
-    assert isinstance(remote.receive(), Refused)
+    assert isinstance(remote.receive(), Reintroduce)
     local.register()
     local.send(Monitoring(b"ours"))
     pilot.wait_for(lambda: seen)

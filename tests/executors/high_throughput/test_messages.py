@@ -19,6 +19,7 @@ from parsl.executors.high_throughput.messages import (
     Draining,
     Emptied,
     Heartbeat,
+    Held,
     Hold,
     Leaving,
     Loss,
@@ -28,9 +29,11 @@ from parsl.executors.high_throughput.messages import (
     Payload,
     PlacedTask,
     Query,
+    Received,
     Refused,
     Register,
     Registered,
+    Reintroduce,
     Result,
     Results,
     Segment,
@@ -70,10 +73,13 @@ SAMPLES = {
         Drain("4"),
         Cancel([7, 8], True),
         Query(2, "MANAGERS"),
+        Heartbeat(),
         Stop(),
     ],
     "to_client": [
-        Results([RESULT], 5),
+        Results([RESULT], 5, 3),
+        Held("m", [7, 9]),
+        Heartbeat(),
         Managers([VIEW], ["gone"]),
         Emptied("4"),
         Answer(2, {"a": [1, None, "é", b"\0", 2.5, True]}),
@@ -83,7 +89,9 @@ SAMPLES = {
     "from_manager": [REGISTER, Results([RESULT], 5), Heartbeat(), Draining(), Leaving("why"), Monitoring(b"raw")],
     "to_manager": [
         Registered(["/a", "/b"], True, "/shm/x"),
-        Tasks([TASK, LARGE], {3: b"code"}, [1]),
+        Tasks([TASK, LARGE], {3: b"code"}, [1], 3),
+        Received(3),
+        Reintroduce(),
         Cancel([7], False),
         Heartbeat(),
         Drained(),
@@ -280,7 +288,7 @@ def test_fields_that_a_later_writer_added_are_skipped():
     assert CODECS["to_manager"].decode(array(17, "a field of tomorrow")) == Drained()
     assert CODECS["to_manager"].decode(array(18, "why", {"more": [1]}, 2)) == Refused("why")
     later = [7, DONE, [b"42", None, "later"], 0.25, b"", "later", None]
-    assert CODECS["from_manager"].decode(array(7, [later], 5, "later")) == Results([RESULT], 5)
+    assert CODECS["from_manager"].decode(array(7, [later], 5, 0, "later")) == Results([RESULT], 5)
     fields = msgspec.structs.astuple(REGISTER)
     assert CODECS["from_manager"].decode(array(12, *fields, "later")) == REGISTER
 
@@ -303,26 +311,28 @@ def test_a_message_of_a_later_kind_is_an_error_that_the_reader_can_skip():
         CODECS["to_manager"].decode(array(99, "unheard of"))
 
 
-# What travels between interchange and manager, as it has been since protocol 2. A line that no longer holds means that
+# What travels between interchange and manager, as it has been since protocol 3. A line that no longer holds means that
 # managers of earlier releases in the range read something else: add fields at the end, or raise the numbers.
 WIRE = {
-    2: [
+    3: [
         ("from_manager", Heartbeat(), "910d"),
         ("from_manager", Draining(), "910e"),
         ("from_manager", Leaving("why"), "9216a3776879"),
-        ("from_manager", Results([RESULT], 5), "93079195070092c4023432c0cb3fd0000000000000c40005"),
+        ("from_manager", Results([RESULT], 5), "94079195070092c4023432c0cb3fd0000000000000c4000500"),
         (
             "from_manager",
             Register("m", 1, "0", "n", 4, 6, "3.12.1", "2026.11.0", "s", "t", 99),
-            "9e0ca16d01a130a16e0406a6332e31322e31a9323032362e31312e30a173a17463c080",
+            "9f0ca16d01a130a16e0406a6332e31322e31a9323032362e31312e30a173a17463c080c0",
         ),
         (
             "from_manager",
             Register("m", 2, "0", "n", 4, 6, "3.12.1", "2026.11.0", "s", "t", 99, 570.5),
-            "9e0ca16d02a130a16e0406a6332e31322e31a9323032362e31312e30a173a17463cb4081d4000000000080",
+            "9f0ca16d02a130a16e0406a6332e31322e31a9323032362e31312e30a173a17463cb4081d4000000000080c0",
         ),
         ("to_manager", Registered(["/a"], True, "s"), "950f91a22f61c3a173c0"),
-        ("to_manager", Tasks([Task(7, 3, Payload(b"b"))], {3: b"c"}, [1]), "94109194070392c40162c0c08103c401639101"),
+        ("to_manager", Tasks([Task(7, 3, Payload(b"b"))], {3: b"c"}, [1]), "95109194070392c40162c0c08103c40163910100"),
+        ("to_manager", Received(7), "921e07"),
+        ("to_manager", Reintroduce(), "911f"),
         ("to_manager", Drained(), "9111"),
         ("to_manager", Refused("why"), "9212a3776879"),
         ("to_manager", Stop(), "9105"),

@@ -25,9 +25,11 @@ from parsl.executors.high_throughput.messages import (
     Heartbeat,
     Leaving,
     Payload,
+    Received,
     Refused,
     Register,
     Registered,
+    Reintroduce,
     Results,
     Stop,
     Task,
@@ -120,10 +122,14 @@ class Node:
         self.process = subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
         )
-        self.connection, _ = self.listener.accept()
-        self.connection.settimeout(pilot.SOON)
+        self.accept()
         self.codec = messages.from_manager()
         self.functions: dict[int, bytes] = {}
+
+    def accept(self) -> None:
+        """Take the manager's next connection."""
+        self.connection, _ = self.listener.accept()
+        self.connection.settimeout(pilot.SOON)
 
     def receive(self) -> Any:
         """Return the manager's next message; None when it has closed the connection."""
@@ -288,16 +294,45 @@ def test_a_refused_manager_says_why_and_ends(make):
     assert "you are too old" in errors
 
 
-def test_a_manager_ends_with_its_interchange(node):
+def test_a_manager_ends_with_the_script(node):
     assert node.value(node.run(1, int)) == 0
     node.connection.close()
+    # As who made the store does at its end.
+    node.store.close()
     assert node.end() == (0, "")
+
+
+def test_a_manager_goes_to_the_next_interchange_with_what_it_has(node, tmp_path):
+    gate = pilot.Gate(tmp_path / "gate")
+    node.give(1, int)
+    first = node.receive_a(Results)
+    node.give(2, pilot.wait_at, gate.path)
+    node.connection.close()
+    node.accept()
+    back = node.receive_a(Register)
+    assert sorted(back.tasks) == [1, 2], "nobody has said that the result of 1 has arrived"
+    node.send(Registered([""], True, node.store.folder))
+    again = node.receive_a(Results)
+    assert (again.results, again.number) == (first.results, first.number)
+    node.send(Received(first.number))
+    gate.let(1)
+    assert [r.id for r in node.receive_a(Results).results] == [2]
+    node.connection.close()
+    node.accept()
+    assert node.receive_a(Register).tasks == [2]
+    gate.close()
+
+
+def test_an_interchange_that_does_not_know_a_manager_asks_it_to_register(node):
+    node.send(Reintroduce())
+    assert node.receive_a(Register).tasks == []
 
 
 def test_a_manager_that_loses_its_interchange_before_it_is_known_has_failed(make):
     node = make()
     node.receive_a(Register)
     node.connection.close()
+    node.store.close()
     code, errors = node.end()
     assert code == 1
     assert "closed the connection" in errors

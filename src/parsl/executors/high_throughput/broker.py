@@ -11,28 +11,32 @@ import itertools
 import logging
 from typing import Protocol
 
+import msgspec
+
+from parsl.executors.high_throughput.deliveries import Deliveries
 from parsl.executors.high_throughput.drains import Drains
 from parsl.executors.high_throughput.manager_record import ManagerRecord
 from parsl.executors.high_throughput.manager_selector import ManagerSelector
 from parsl.executors.high_throughput.messages import (
     CANCELLED,
     MANAGER_LOST,
-    OLDEST_PROTOCOL,
-    PROTOCOL_VERSION,
     Cancel,
     Drained,
     Draining,
     Emptied,
     FromManager,
     Heartbeat,
+    Held,
     Leaving,
     Loss,
     Managers,
     ManagerView,
     Payload,
+    Received,
     Refused,
     Register,
     Registered,
+    Reintroduce,
     Result,
     Results,
     Stop,
@@ -46,8 +50,12 @@ from parsl.executors.high_throughput.messages import (
 )
 from parsl.executors.high_throughput.room import Room, order_of
 from parsl.executors.high_throughput.task_queue import TaskQueue
+from parsl.executors.high_throughput.versions import mismatch
 
 logger = logging.getLogger(__name__)
+
+# How many managers that were given up are remembered.
+_MOST_STRUCK = 100_000
 
 
 class Outbox(Protocol):
@@ -61,6 +69,9 @@ class Outbox(Protocol):
 
     def welcome(self, about: Register) -> Registered:
         """Make the answer to a manager that is taken in."""
+
+    def delivered(self) -> bool:
+        """Tell whether all that was sent to the executor has left this process."""
 
 
 class Broker:
@@ -103,6 +114,9 @@ class Broker:
         self._changed: set[bytes] = set()
         self._results: list[Result] = []
         self._drains = Drains()
+        # Managers that have been given up, and must not come back: their calls run elsewhere.
+        self._struck: dict[bytes, None] = {}
+        self._deliveries = Deliveries()
 
     # -- from the client -----------------------------------------------------------------------------------------
 
@@ -138,6 +152,7 @@ class Broker:
         """Give a manager no further task; return whether it is known."""
         manager = self.managers.get(identity)
         if manager is not None:
+            manager.held = True
             self._close(manager)
         return manager is not None
 
@@ -166,15 +181,20 @@ class Broker:
 
     def register(self, identity: bytes, message: Register, now: float) -> None:
         """Take in a manager, or refuse one of a version that does not fit."""
-        problem = self._mismatch(message)
+        problem = mismatch(message, self._python_version, self._parsl_version)
         if problem is not None:
             logger.error("Refused manager %r on %s: %s", identity, message.hostname, problem)
             self._outbox.to_manager(identity, Refused(problem))
             self._outbox.to_client(Trouble("version", problem))
             return
-        if identity in self.managers:
-            self._lose(self._remove(identity), "it registered anew")
-        if message.block_id in self._drains:
+        if message.tasks is not None and identity in self._struck:
+            self._outbox.to_manager(identity, Refused("it was given up, and its tasks run elsewhere"))
+            return
+        self._struck.pop(identity, None)
+        known = self.managers.get(identity)
+        if known is not None:
+            message = self._back(known, message)
+        if message.block_id in self._drains and not message.tasks:
             logger.info("Manager %r came too late: block %s is being given back", identity, message.block_id)
             self._changed.add(identity)
             self._outbox.to_manager(identity, Drained())
@@ -183,21 +203,40 @@ class Broker:
         heapq.heappush(self._looks, (now, next(self._counter), manager))
         self._place(manager)
         self._changed.add(identity)
+        name = identity.decode(errors="replace")
         logger.info(
-            "Manager %s registered: block %s on %s, %d workers",
-            identity.decode(errors="replace"),
-            message.block_id,
-            message.hostname,
-            message.workers,
+            "Manager %s registered: block %s on %s, %d workers, %d tasks",
+            *(name, message.block_id, message.hostname, message.workers, len(manager.tasks)),
         )
         self._outbox.to_manager(identity, self._outbox.welcome(message))
+        if message.tasks is not None:
+            self._outbox.to_client(Held(name, message.tasks))
+        if message.block_id in self._drains:
+            members = [m.identity for m in self.managers.values() if m.block_id == message.block_id]
+            self._drains.begin(message.block_id, members)
+            self._begin_drain(manager)
+        elif known is not None and known.held and message.tasks is not None:
+            self.hold(identity)
+
+    def _back(self, known: ManagerRecord, message: Register) -> Register:
+        """Take off the lists a manager that registers though it is known; what it has not got any more is lost."""
+        self._remove(known.identity)
+        kept = known.tasks.intersection(message.tasks or ())
+        known.tasks -= kept
+        if known.tasks:
+            why = "it registered anew" if message.tasks is None else "it had lost its connection, and tasks with it"
+            self._lose(known, why)
+        # What it has beyond that was given up before: the first report counts.
+        return msgspec.structs.replace(message, tasks=None if message.tasks is None else sorted(kept))
 
     def heard(self, identity: bytes, message: FromManager, now: float) -> None:
         """Handle any message of a manager other than `Register`; those of strangers are dropped."""
         manager = self.managers.get(identity)
         if manager is None:
             logger.warning("Dropped a %s from %r, which is not a registered manager", type(message).__name__, identity)
-            self._outbox.to_manager(identity, Refused("not registered"))
+            # It may be one of an interchange that has died before this one, and bring the calls that it has.
+            struck = identity in self._struck
+            self._outbox.to_manager(identity, Refused("not registered") if struck else Reintroduce())
             return
         manager.last_heartbeat = now
         if isinstance(message, Results):
@@ -216,6 +255,8 @@ class Broker:
 
     def _take_results(self, manager: ManagerRecord, message: Results, now: float) -> None:
         manager.credit = message.credit
+        if message.number:
+            self._deliveries.came(manager, message.number)
         self._end(manager, message.results, now)
 
     def _end(self, manager: ManagerRecord, results: list[Result], now: float) -> None:
@@ -273,7 +314,14 @@ class Broker:
     def lost(self, identity: bytes, why: str) -> None:
         """A manager is known to be gone."""
         if identity in self.managers:
+            self._strike(identity)
             self._lose(self._remove(identity), why)
+
+    def _strike(self, identity: bytes) -> None:
+        """Note that a manager must not come back."""
+        self._struck[identity] = None
+        if len(self._struck) > _MOST_STRUCK:
+            del self._struck[next(iter(self._struck))]
 
     def _lose(self, manager: ManagerRecord, why: str) -> None:
         logger.log(
@@ -380,13 +428,16 @@ class Broker:
             manager.functions.update(bodies)
             for function in bodies:
                 self._holders.setdefault(function, set()).add(manager.identity)
-        self._outbox.to_manager(manager.identity, Tasks(tasks, bodies, []))
+        self._deliveries.thanked(manager)
+        self._outbox.to_manager(manager.identity, Tasks(tasks, bodies, [], manager.delivered))
 
     def flush(self, now: float) -> None:
         """Tell the client what has happened since the last call."""
         if self._results:
             results, self._results = self._results, []
             self._outbox.to_client(Results(results))
+        if self._deliveries.waiting and self._outbox.delivered():
+            self._deliveries.passed_on()
         if self._changed:
             changed, self._changed = self._changed, set()
             gone = [i for i in changed if i not in self.managers]
@@ -401,6 +452,19 @@ class Broker:
         for block in self._drains.take_emptied():
             self._outbox.to_client(Emptied(block))
 
+    @property
+    def owes_thanks(self) -> bool:
+        """Whether `thank` has something to tell."""
+        return self._deliveries.owed
+
+    def thank(self) -> None:
+        """Tell managers whose results have reached the client that they need not keep them; to be called soon, but not
+        after each result: the next tasks for a manager say it as well.
+        """  # noqa: D205 - one sentence
+        for manager in self._deliveries.take_unthanked():
+            if self.managers.get(manager.identity) is manager:
+                self._outbox.to_manager(manager.identity, Received(manager.delivered))
+
     # -- insides -------------------------------------------------------------------------------------------------
 
     def _forget(self, functions: list[int]) -> None:
@@ -412,17 +476,3 @@ class Broker:
         for identity, gone in known.items():
             self.managers[identity].functions.difference_update(gone)
             self._outbox.to_manager(identity, Tasks([], {}, gone))
-
-    def _mismatch(self, message: Register) -> str | None:
-        if not OLDEST_PROTOCOL <= message.protocol <= PROTOCOL_VERSION:
-            return (
-                f"interchange: parsl {self._parsl_version}, protocol {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}; "
-                f"manager on {message.hostname}: parsl {message.parsl_version}, protocol {message.protocol}"
-            )
-        ours, theirs = self._python_version.split(".")[:2], message.python_version.split(".")[:2]
-        if ours != theirs:
-            return (
-                f"interchange: Python {self._python_version}, parsl {self._parsl_version}; "
-                f"manager on {message.hostname}: Python {message.python_version}, parsl {message.parsl_version}"
-            )
-        return None

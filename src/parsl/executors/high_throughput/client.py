@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import os
-import selectors
-import socket
-import subprocess
-import sys
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
@@ -19,7 +12,14 @@ from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.executors.high_throughput import messages
 from parsl.executors.high_throughput.commands import CommandClient
 from parsl.executors.high_throughput.connected import Connected
-from parsl.executors.high_throughput.errors import InterchangeLost, VersionMismatch
+from parsl.executors.high_throughput.errors import VersionMismatch
+from parsl.executors.high_throughput.function_book import FunctionBook
+from parsl.executors.high_throughput.interchange_keeper import InterchangeKeeper
+from parsl.executors.high_throughput.interchange_process import (
+    InterchangeProcess,
+    InterchangeStartError,
+    interchange_command,
+)
 from parsl.executors.high_throughput.losses import add_note, loss_error
 from parsl.executors.high_throughput.messages import (
     CANCELLED,
@@ -29,6 +29,8 @@ from parsl.executors.high_throughput.messages import (
     Cancel,
     Drain,
     Emptied,
+    Heartbeat,
+    Held,
     Hold,
     Managers,
     Payload,
@@ -39,35 +41,30 @@ from parsl.executors.high_throughput.messages import (
     Task,
     Trouble,
 )
+from parsl.executors.high_throughput.restarting import Restarting
 from parsl.executors.high_throughput.segments import SegmentStore
-from parsl.executors.high_throughput.streams import LENGTH, Stream
-from parsl.executors.high_throughput.worker_processes import cause_of_death
+from parsl.executors.high_throughput.streams import Stream
 from parsl.serialize import facade
 
 if TYPE_CHECKING:
+    import socket
+    import subprocess
+
     from parsl.executors.base import Call
     from parsl.executors.high_throughput.interchange_config import InterchangeConfig
     from parsl.executors.high_throughput.manager_selector import ManagerSelector
-    from parsl.loop import Loop
+    from parsl.executors.high_throughput.recovery import Recovery
+    from parsl.loop import Loop, Timer
 
 logger = logging.getLogger(__name__)
 
-# How long the interchange may take to say that it listens.
-START_SECONDS = 60.0
-
-# How long it may take to end when told to.
-STOP_SECONDS = 5.0
 
 # Large buffers that are on their way at once; calls beyond wait with their arguments where the user has them.
 LARGEST_IN_FLIGHT = 512 * 2**20
 LARGEST_UNSENT = 4 * 2**20
 
 
-class InterchangeStartError(Exception):
-    """The interchange process did not start; the text says why."""
-
-
-class InterchangeClient:
+class InterchangeClient(Restarting):
     """An interchange process and the calls that were given to it.
 
     All methods but `start` and `shutdown` are called on the loop.
@@ -94,7 +91,6 @@ class InterchangeClient:
         self.calls: dict[int, Call] = {}
         self.last_number = 0
         self.connected = Connected()
-        self.process: subprocess.Popen[bytes] | None = None
         self.after_flush: Callable[[], object] | None = None
         # Called when blocks have come, gone or begun to leave (with: whether one has gone), and when one is emptied.
         self.blocks_changed: Callable[[bool], object] = lambda _gone: None
@@ -113,12 +109,16 @@ class InterchangeClient:
         self._to_drop: list[int] = []
         self._in_flight = 0
         self._unsent = 0
-        self._function_numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-        self._function_counter = itertools.count(1)
-        self._new_functions: dict[int, bytes] = {}
-        self._dead_functions: deque[int] = deque()
+        self._functions = FunctionBook()
+        # What is not to be found in a call itself, should it be sent again.
+        self._packed: dict[int, bytes] = {}
+        self._resources: dict[int, dict[str, Any]] = {}
+        self._held: set[str] = set()
+        self._drained: set[str] = set()
         self._stream: Stream | None = None
-        self._errors_path = ""
+        self._keeper: InterchangeKeeper | None = None
+        self._recovery: Recovery | None = None
+        self._recovery_timer: Timer | None = None
         self._closing = False
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -127,6 +127,11 @@ class InterchangeClient:
     def path(self) -> str:
         """The file-system socket where the interchange finds this client."""
         return f"{self.store.folder}/client"
+
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        """The interchange process."""
+        return None if self._keeper is None else self._keeper.process.process
 
     def start(
         self, command: Sequence[str], config: InterchangeConfig, selector: ManagerSelector, log_config: Any
@@ -139,101 +144,39 @@ class InterchangeClient:
         Raises:
             InterchangeStartError: when it does not start; the text has its own words.
         """
-        given = facade.serialize({"config": config, "selector": selector, "log_config": log_config}).partition(b"\n")[2]
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(self.path)
-            listener.listen(1)
-            self._errors_path = errors_path = os.path.join(config.logdir, "interchange.stderr")
-            answer = self._spawn(command, LENGTH.pack(len(given)) + given, errors_path)
-            if not answer.startswith("READY "):
-                raise InterchangeStartError(self._why_not(answer, errors_path))
-            # It connects before it says that it is ready.
-            connection, _ = listener.accept()
-        self._loop.call(self._connect, connection)
-        return int(answer.split()[1])
+        process = InterchangeProcess(self._label, command, config, selector, log_config)
+        keeper = InterchangeKeeper(
+            self._loop, self._label, process, self._beat, self._connect, self._interchange_is_lost
+        )
+        connection = process.start()
+        self._keeper = keeper
+        self._loop.call(self._begin, connection)
+        return process.port
 
-    def _spawn(self, command: Sequence[str], given: bytes, errors_path: str) -> str:
-        """Start the interchange and return the first line that it prints; empty when it ends without one."""
-        with open(errors_path, "wb") as errors:
-            try:
-                self.process = process = subprocess.Popen(
-                    list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
-                )
-            except OSError as e:
-                msg = f"The interchange of executor {self._label} could not be started as {list(command)}: {e}"
-                raise InterchangeStartError(msg) from e
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with process.stdout as output, selectors.DefaultSelector() as selector:
-            try:
-                with process.stdin as stdin:
-                    stdin.write(given)
-            except BrokenPipeError:
-                logger.debug("the interchange has ended before it read its configuration")
-            selector.register(output, selectors.EVENT_READ)
-            line = b""
-            while not line.endswith(b"\n"):
-                if not selector.select(START_SECONDS):
-                    process.kill()
-                    return f"ERROR it did not get ready within {START_SECONDS:g} s"
-                part = os.read(output.fileno(), 65536)
-                if not part:
-                    break
-                line += part
-            return line.decode(errors="replace").strip()
-
-    def _why_not(self, answer: str, errors_path: str) -> str:
-        assert self.process is not None
-        self._wait_for_end(self.process)
-        if answer.startswith("ERROR "):
-            reason = answer[len("ERROR ") :]
-        else:
-            words = _last_words(errors_path)
-            reason = f"it ended with exit code {self.process.returncode}" + (f" and said:\n{words}" if words else "")
-        return f"The interchange of executor {self._label} did not start: {reason}"
-
-    def _connect(self, connection: socket.socket) -> None:
-        self._stream = Stream(self._loop, connection, self._received, self._interchange_ended)
+    def _begin(self, connection: socket.socket) -> None:
         self._loop.at_pass_end(self._flush)
-
-    def _interchange_ended(self) -> None:
-        if self._closing or self.process is None:
-            return
-        try:
-            how = cause_of_death(self.process.wait(STOP_SECONDS))
-        except subprocess.TimeoutExpired:
-            how = "it has closed its connection"
-        words = _last_words(self._errors_path)
-        self.commands.close()
-        self._on_lost(InterchangeLost(self._label, f"{how}, and said:\n{words}" if words else how))
+        self._connect(connection)
 
     def shutdown(self) -> None:
         """End the interchange, and close all that is open; from any thread, once."""
         self._closing = True
-        if self._stream is not None:
+        if self._keeper is not None:
             self._loop.call(self._disconnect)
-        if self.process is not None:
             # It ends by the message, or at the latest by the end of the stream.
-            self._wait_for_end(self.process)
+            self._keeper.close()
         self.store.close()
 
-    def _wait_for_end(self, process: subprocess.Popen[bytes]) -> None:
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            logger.warning(
-                "The interchange of executor %s did not end within %g s and is killed", self._label, STOP_SECONDS
-            )
-            process.kill()
-            process.wait()
-
     def _disconnect(self) -> None:
-        assert self._stream is not None
+        assert self._keeper is not None
+        self._keeper.stop()
         self._send(Stop())
         self.commands.close()
         self._loop.remove_hook(self._flush)
-        self._stream.close(linger=1000)
-        self._stream = None
+        if self._recovery_timer is not None:
+            self._recovery_timer.cancel()
+        if self._stream is not None:
+            self._stream.close(linger=1000)
+            self._stream = None
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -250,16 +193,21 @@ class InterchangeClient:
         Raises:
             SerializationError: when function or arguments cannot be packed.
         """
-        function = self._number_of(call.func)
-        if function:
-            body, buffers = facade.pack_arguments(call.args, call.kwargs)
-        else:
-            body, buffers = facade.pack_apply_message(call.func, call.args, call.kwargs), []
+        function = self._functions.number_of(call.func)
+        body, buffers = self._pack(call, function)
         return self._add(call, function, body, buffers, resources or None)
+
+    @staticmethod
+    def _pack(call: Call, function: int) -> tuple[bytes, Sequence[Any]]:
+        if function:
+            return facade.pack_arguments(call.args, call.kwargs)
+        return facade.pack_apply_message(call.func, call.args, call.kwargs), []
 
     def launch_packed(self, call: Call, apply_message: bytes) -> int:
         """Send a call that was packed by `pack_apply_message`; return its number."""
-        return self._add(call, 0, apply_message, [], call.resource_specification or None)
+        number = self._add(call, 0, apply_message, [], call.resource_specification or None)
+        self._packed[number] = apply_message
+        return number
 
     def _add(
         self, call: Call, function: int, body: bytes, buffers: Sequence[Any], resources: dict[str, Any] | None
@@ -272,6 +220,8 @@ class InterchangeClient:
         self._post(number, function, body, buffers, resources)
         self.last_number = number
         self.calls[number] = call
+        if resources is not None:
+            self._resources[number] = resources
         return number
 
     def cancel(self, call: Call, answer: Callable[[bool], object]) -> None:
@@ -299,17 +249,22 @@ class InterchangeClient:
 
     def hold(self, manager: str) -> None:
         """Have a manager given no further task."""
+        self._held.add(manager)
         self._send(Hold(manager))
 
     def drain(self, block: str) -> None:
         """Have a block emptied; `emptied` is called once nothing is lost with it."""
-        self._send(Drain(block))
+        self._drained.add(block)
+        if self._recovery is None:
+            self._send(Drain(block))
 
     def fail_all(self, exception: Exception) -> None:
         """End all calls with an exception."""
         calls, self.calls = self.calls, {}
         self._outgoing.clear()
         self._large.clear()
+        self._resources.clear()
+        self._packed.clear()
         for number, call in calls.items():
             self._forget_arguments(number)
             call.done(Error(exception))
@@ -336,6 +291,15 @@ class InterchangeClient:
             # Workers need not wait until the last of many large arguments has been written.
             self._flush()
 
+    def _close_call(self, number: int) -> Call:
+        """Strike a call off all lists."""
+        self._forget_extras(number)
+        return self.calls.pop(number)
+
+    def _forget_extras(self, number: int) -> None:
+        self._resources.pop(number, None)
+        self._packed.pop(number, None)
+
     def _forget_arguments(self, number: int) -> None:
         payload = self._arguments.pop(number, None)
         if payload is None or payload.segment is None:
@@ -348,19 +312,7 @@ class InterchangeClient:
                 try:
                     self._post_large(*waiting)
                 except OSError as e:
-                    self.calls.pop(waiting[0]).done(Error(e))
-
-    def _number_of(self, function: Callable[..., Any]) -> int:
-        """Return the function's number, packing it if it is new; 0 for one that is packed at each call."""
-        if not facade.stays_the_same(function):
-            return 0
-        number = self._function_numbers.get(function)
-        if number is None:
-            body = facade.serialize(function)
-            number = self._function_numbers[function] = next(self._function_counter)
-            weakref.finalize(function, self._dead_functions.append, number).atexit = False
-            self._new_functions[number] = body
-        return number
+                    self._close_call(waiting[0]).done(Error(e))
 
     # -- messages ------------------------------------------------------------------------------------------------
 
@@ -370,13 +322,15 @@ class InterchangeClient:
 
     def _flush(self) -> None:
         self._unsent = 0
-        if self._outgoing or self._dead_functions:
+        if self._stream is None:
+            return  # what has gathered goes to the next interchange
+        if self._outgoing or self._functions.some_dead:
             tasks, self._outgoing = self._outgoing, []
-            functions, self._new_functions = self._new_functions, {}
-            dead = [self._dead_functions.popleft() for _ in range(len(self._dead_functions))]
-            self._send(Submit(tasks, functions, dead))
+            self._send(Submit(tasks, self._functions.take_new(), self._functions.take_dead()))
             if self.after_flush is not None:
                 self.after_flush()
+        if self._recovery is not None:
+            return  # it does not know yet what is to be cancelled
         # When all that was launched before has left, so that the interchange knows those that are meant.
         if self._to_cancel:
             numbers, self._to_cancel = self._to_cancel, []
@@ -397,30 +351,49 @@ class InterchangeClient:
         if isinstance(message, Results):
             for result in message.results:
                 self._ended(result)
-        elif isinstance(message, Managers):
-            if self.on_managers is not None:
-                self.on_managers(message)
-            changed, gone = self.connected.update(message)
-            if changed:
-                self.blocks_changed(gone)
-        elif isinstance(message, Emptied):
-            self.emptied(message.block)
-        elif isinstance(message, Answer):
-            self.commands.answered(message)
-        elif isinstance(message, Trouble) and message.kind == "files":
-            logger.error("Executor %s: %s", self._label, message.text)
-        elif isinstance(message, Trouble):
-            ours, _, theirs = message.text.partition("; ")
-            self._on_lost(VersionMismatch(ours, theirs))
+        elif isinstance(message, Heartbeat):
+            if self._keeper is not None:
+                self._keeper.heard()
         elif isinstance(message, messages.Monitoring):
             self._on_monitoring(message.body)
+        elif isinstance(message, Answer):
+            self.commands.answered(message)
+        elif isinstance(message, Trouble):
+            self._take_trouble(message)
+        else:
+            self._take_news(message)
+
+    def _take_trouble(self, trouble: Trouble) -> None:
+        if trouble.kind == "files":
+            logger.error("Executor %s: %s", self._label, trouble.text)
+            return
+        ours, _, theirs = trouble.text.partition("; ")
+        self._on_lost(VersionMismatch(ours, theirs))
+
+    def _take_news(self, news: Managers | Held | Emptied) -> None:
+        """Take in what is told of managers and blocks."""
+        if isinstance(news, Held):
+            if self._recovery is not None:
+                self._recovery.held(news.manager, news.tasks)
+                self._check_recovery()
+        elif isinstance(news, Emptied):
+            self._drained.discard(news.block)
+            self.emptied(news.block)
+        else:
+            if self.on_managers is not None:
+                self.on_managers(news)
+            changed, gone = self.connected.update(news)
+            self._held.difference_update(news.gone)
+            if changed:
+                self.blocks_changed(gone)
 
     def _ended(self, result: Result) -> None:
         call = self.calls.pop(result.id, None)
+        if self._resources or self._packed:
+            self._forget_extras(result.id)
         if call is None:
-            logger.warning(
-                "A result for call %d of executor %s is dropped: no such call is open", result.id, self._label
-            )
+            # Also what a manager says again since it does not know that the dead interchange had passed it on.
+            logger.info("A result for call %d of executor %s is dropped: no such call is open", result.id, self._label)
             self._drop(result.payload)
             return
         try:
@@ -463,20 +436,6 @@ class InterchangeClient:
         if result.status == CANCELLED:
             return Error(CancelledError(f"task {call.id} was cancelled"))
         return Error(loss_error(result, call.id))
-
-
-def _last_words(path: str) -> str:
-    """Return the end of what a process has written on its standard error."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()[-2000:].strip()
-    except OSError as e:
-        return f"({path} cannot be read: {e})"
-
-
-def interchange_command() -> list[str]:
-    """Return the command that starts an interchange with this very interpreter."""
-    return [sys.executable, "-m", "parsl.executors.high_throughput.interchange"]
 
 
 __all__ = ["InterchangeClient", "InterchangeStartError", "interchange_command"]

@@ -24,7 +24,8 @@ class CommandClient:
         self._loop = loop
         self._send = send
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, Callable[[Any], object]] = {}
+        self._waiting: dict[int, tuple[Callable[[Any], object], Any]] = {}
+        self._paused = False
         self.ok = True
 
     def run(self, message: str, timeout_s: float | None = 30) -> Any:
@@ -61,18 +62,30 @@ class CommandClient:
             answer(CommandClientBadError())
             return
         number = next(self._numbers)
-        self._waiting[number] = answer
-        self._send(Query(number, what))
+        question = Query(number, what)
+        self._waiting[number] = answer, question
+        if not self._paused:
+            self._send(question)
 
     def answered(self, message: Answer) -> None:
         """Take an answer."""
         waiting = self._waiting.pop(message.query, None)
         if waiting is not None:
-            waiting(message.body)
+            waiting[0](message.body)
+
+    def pause(self) -> None:
+        """Keep questions back: the interchange has died, and another will know nothing before `resume`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Ask all that is open, of the next interchange."""
+        self._paused = False
+        for _, question in self._waiting.values():
+            self._send(question)
 
     def close(self) -> None:
         """Answer all questions that are open with an error; to be called on the loop."""
         self.ok = False
         waiting, self._waiting = self._waiting, {}
-        for answer in waiting.values():
+        for answer, _ in waiting.values():
             answer(CommandClientBadError())

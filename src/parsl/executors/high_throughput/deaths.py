@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 _CGROUPS = "/sys/fs/cgroup"
 
 # What ends Python from within, as the worker writes it.
-_ENDS = ("SystemExit(", "KeyboardInterrupt(")
+_WISH = "SystemExit("
+_ENDS = (_WISH, "Terminated(", "KeyboardInterrupt(")
 
 # A group without a limit names a number near the largest there is.
 _NO_LIMIT = 2**60
@@ -43,7 +44,7 @@ def death_of(returncode: int, words: str, memory: str | None, peak: int) -> Deat
     if returncode == -signal.SIGKILL and memory:
         had = f"; the worker had {_amount(peak)}" if peak else ""
         return Death(f"{cause}: out of memory: {memory}{had}", stack)
-    return Death(cause, stack)
+    return Death(cause, stack, asked_for=words.startswith(_WISH))
 
 
 class _Counter(NamedTuple):

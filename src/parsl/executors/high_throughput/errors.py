@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from parsl.executors.errors import ExecutionLost
 
-class WorkerLost(Exception):
+
+class WorkerLost(ExecutionLost):
     """The worker process that ran the task has died.
 
     Args:
         worker_id: number of the worker in its pool.
         hostname: where it ran.
     """
+
+    suspect = True
 
     def __init__(self, worker_id: int, hostname: str) -> None:
         super().__init__(worker_id, hostname)
@@ -22,8 +26,37 @@ class WorkerLost(Exception):
         how = f" ({self.cause})" if self.cause else ""
         return f"Task failure due to loss of worker {self.worker_id} on host {self.hostname}{how}"
 
+    def as_poison(self, times: int) -> PoisonTask:
+        """Return what a task gets under which the `times`-th worker has died."""
+        poison = PoisonTask(self.worker_id, self.hostname, times)
+        poison.cause = self.cause
+        if hasattr(self, "__notes__"):
+            setattr(poison, "__notes__", [*self.__notes__])  # noqa: B010 - Python 3.10 knows no such attribute
+        return poison
 
-class ManagerLost(Exception):
+
+class PoisonTask(WorkerLost):
+    """Each worker that ran the task has died, so it is not given to another.
+
+    Args:
+        worker_id: number of the last one in its pool.
+        hostname: where that one ran.
+        times: how many there were.
+    """
+
+    def __init__(self, worker_id: int, hostname: str, times: int = 3) -> None:
+        super().__init__(worker_id, hostname)
+        self.args = (worker_id, hostname, times)
+        self.times = times
+
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()}. It is the worker number {self.times} that died while it ran this task, which is not "
+            "given to another: look for what in it crashes, exits, or takes all memory"
+        )
+
+
+class ManagerLost(ExecutionLost):
     """The manager of the node that ran the task is gone, or has not been heard of for the heartbeat threshold.
 
     Args:
@@ -38,12 +71,17 @@ class ManagerLost(Exception):
         # What is known of its end ("not heard of for 120 s", "SIGTERM").
         self.cause: str = ""
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is known but that it is not heard of any more."""
+        return self.cause.startswith("not heard of")
+
     def __str__(self) -> str:
         how = f" ({self.cause})" if self.cause else ""
         return f"Task failure due to loss of manager {self.manager_id} on host {self.hostname}{how}"
 
 
-class InterchangeLost(Exception):
+class InterchangeLost(ExecutionLost):
     """The interchange process has ended while the executor needed it.
 
     Args:

@@ -11,6 +11,7 @@ import errno
 import gc
 import logging
 import os
+import pathlib
 import pickle
 import platform
 import random
@@ -36,6 +37,7 @@ from parsl.executors.high_throughput.messages import (
     Answer,
     Cancel,
     Drain,
+    Heartbeat,
     Hold,
     Monitoring,
     Query,
@@ -63,6 +65,9 @@ logger = logging.getLogger(__name__)
 
 # For a connection to say who it is, in milliseconds; zmq's own 30 s may be short when thousands come at once.
 _HANDSHAKE_MS = 120_000
+
+# For how long a manager may go on keeping results that have reached the client.
+_THANKS_SECONDS = 0.1
 
 
 class PortError(Exception):
@@ -94,6 +99,8 @@ class Interchange:
         # waits for us.
         remote.backlog = socket.SOMAXCONN
         remote.handshake_ivl = _HANDSHAKE_MS
+        # A manager whose connection broke comes back under its name before this side has noticed the break.
+        remote.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self.port = bind(remote, config.address, config.port, config.port_range)
         self._remote = Pipe(loop, remote, self._on_remote_manager)
         connection = connect(config.client_path)
@@ -103,10 +110,13 @@ class Interchange:
         self._client = Stream(loop, connection, self._on_client, self._client_gone)
         self._orphaned = False
         self._files = FileBudget(file_limit)
+        # That of an interchange that was killed lies there still.
+        pathlib.Path(config.manager_path).unlink(missing_ok=True)
         self._listener = Listener(loop, config.manager_path, self._on_connection)
         # How each manager is reached: a stream on this node, or a send through the common socket for other nodes.
         self._links: dict[bytes, Stream | None] = {}
         self._sharing: set[bytes] = set()
+        self._thanks_due = False
         loop.at_pass_end(self._end_pass)
         self._expire()
 
@@ -127,6 +137,8 @@ class Interchange:
             # What the client keeps account of is not to be older than the answer.
             self.broker.flush(time.monotonic())
             self.to_client(Answer(message.query, self._answer(message.what)))
+        elif isinstance(message, Heartbeat):
+            self.to_client(message)
         else:
             self.stop("the client said so")
 
@@ -186,7 +198,8 @@ class Interchange:
             self.to_client(message)
             return None
         if known and isinstance(message, Results) and len(frames) > 1:
-            message = Results([self._landed(r, frames) for r in message.results], message.credit)
+            landed = [self._landed(r, frames) for r in message.results]
+            message = Results(landed, message.credit, message.number)
         self.broker.heard(identity, message, time.monotonic())
         if identity not in self.broker.managers:
             # It was a stranger, or has just taken its leave.
@@ -256,6 +269,17 @@ class Interchange:
         now = time.monotonic()
         self.broker.assign(now)
         self.broker.flush(now)
+        if self.broker.owes_thanks and not self._thanks_due:
+            self._thanks_due = True
+            self._loop.call_later(_THANKS_SECONDS, self._thank)
+
+    def _thank(self) -> None:
+        self._thanks_due = False
+        self.broker.thank()
+
+    def delivered(self) -> bool:
+        """Tell whether all that was sent to the executor has left this process."""
+        return not self._client.pending
 
     def _expire(self) -> None:
         self.broker.expire(time.monotonic())
@@ -374,7 +398,8 @@ def main() -> None:
         sys.exit(1)
     # A ctrl-C in the terminal goes to the whole group: the client decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: loop.post(interchange.stop, "SIGTERM"))
+    # The client starts another one, to which managers go: they are told nothing.
+    signal.signal(signal.SIGTERM, lambda *_: loop.stop())
 
     logger.info("Listening for managers on port %d", interchange.port)
     # One write for the line, after which the client closes its end.

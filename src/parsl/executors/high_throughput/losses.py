@@ -18,12 +18,14 @@ def loss_error(result: Result, task: int) -> WorkerLost | ManagerLost | AppTimeo
     exception: WorkerLost | ManagerLost | AppTimeout
     if result.status == TIMED_OUT:
         exception = AppTimeout(loss.cause)
-    elif result.status == WORKER_LOST:
-        exception = WorkerLost(int(loss.what), loss.hostname)
-        exception.cause = loss.cause
     else:
-        exception = ManagerLost(loss.what, loss.hostname)
+        exception = (
+            WorkerLost(int(loss.what), loss.hostname)
+            if result.status == WORKER_LOST
+            else ManagerLost(loss.what, loss.hostname)
+        )
         exception.cause = loss.cause
+        exception.asked_for = loss.asked_for
     add_note(exception, f"in task {task} on {loss.where}" if loss.where else f"in task {task}")
     if loss.stack:
         add_note(exception, f"it was here, innermost call first:\n{loss.stack}")

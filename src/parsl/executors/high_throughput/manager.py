@@ -12,13 +12,13 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from parsl.addresses import tcp_url
 from parsl.executors.high_throughput import affinity, messages
 from parsl.executors.high_throughput.graves import Graves
+from parsl.executors.high_throughput.interchange_link import InterchangeLink
 from parsl.executors.high_throughput.lease import usable_seconds
 from parsl.executors.high_throughput.messages import (
     Cancel,
@@ -28,9 +28,11 @@ from parsl.executors.high_throughput.messages import (
     Leaving,
     Monitoring,
     Payload,
+    Received,
     Refused,
     Register,
     Registered,
+    Reintroduce,
     Result,
     Results,
     Setup,
@@ -43,18 +45,14 @@ from parsl.executors.high_throughput.messages import (
 from parsl.executors.high_throughput.mpi_block import block_nodes, make_pool
 from parsl.executors.high_throughput.node_watch import NodeWatch
 from parsl.executors.high_throughput.pool import Death, Pool
-from parsl.executors.high_throughput.probe import probe_addresses
 from parsl.executors.high_throughput.segments import SegmentStore, read_token, remove_partial
-from parsl.executors.high_throughput.streams import Stream, connect
+from parsl.executors.high_throughput.streams import Stream
+from parsl.executors.high_throughput.undelivered import Undelivered
 from parsl.executors.high_throughput.worker import raised
 from parsl.executors.high_throughput.worker_environment import WorkerEnvironment, installed_packages
 from parsl.executors.high_throughput.worker_processes import WorkerProcess, WorkerProcesses
 from parsl.loop import Loop
 from parsl.version import VERSION
-
-if TYPE_CHECKING:
-    from parsl.curvezmq import ClientContext
-    from parsl.executors.high_throughput.zmq_pipes import Pipe
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +64,6 @@ _CLAIM_SECONDS = 1.0
 
 # How soon a cancelled task is looked for again that a worker has just taken, and not claimed yet.
 _CANCEL_SECONDS = 0.02
-
-# How long to look for the interchange when the executor names no time.
-_PROBE_SECONDS = 30.0
 
 
 class Manager:
@@ -107,8 +102,8 @@ class Manager:
         self._credit_told = self.pool.credit
         self._processes = WorkerProcesses(self._setup, environment, f"{prefix}claims", len(slots), adopts=True)
         self._registered: Registered | None = None
-        self._link: Pipe | Stream | None = None
-        self._context: ClientContext | None = None
+        self._link: InterchangeLink | None = None
+        self._undelivered = Undelivered()
         self._function_numbers: set[int] = set()
         # Only where the interchange is on another node: arguments in this node's store, and calls with no room there.
         self._landed_arguments: dict[int, Payload] = {}
@@ -149,9 +144,11 @@ class Manager:
         )
         for slot in range(self._workers_wanted):
             self.start_worker(slot)
-        self._connect()
+        self._link = InterchangeLink(
+            self._loop, self._options, self._store, self._on_interchange, self._linked, self._no_interchange
+        )
+        self._link.open()
         self._loop.at_pass_end(self._end_pass)
-        self._register()
         self._beat()
         if self._options.drain_period is not None:
             self._loop.call_later(self._options.drain_period, self.drain)
@@ -162,34 +159,22 @@ class Manager:
     def _seconds_left(self) -> float | None:
         return None if self._lasts_until is None else max(0.0, self._lasts_until - time.monotonic())
 
-    def _connect(self) -> None:
-        """Connect through the file system where that works and large buffers can be shared, else over TCP."""
-        path = self._options.local_path
-        connection = connect(path) if path and not self._store.owned else None
-        if connection is not None:
-            self._link = Stream(
-                self._loop, connection, lambda data: self._on_interchange([data]), self._interchange_gone
-            )
+    def _no_interchange(self, why: str) -> None:
+        self.end(why, 0 if self._registered else 1, tell=False)
+
+    def _linked(self) -> None:
+        """There is a connection: to the first interchange, or to the same or another after a break."""
+        self._heard = time.monotonic()
+        if self._registered is not None:
+            # What ended while there was none is to be among what is here.
+            self._end_pass()
+        self._register()
+        if self._registered is None:
             return
-        timeout = self._options.address_probe_timeout or _PROBE_SECONDS
-        address = probe_addresses(self._options.addresses, self._options.port, timeout)
-        # Where the interchange is on this node, no zmq is loaded.
-        import zmq
-
-        from parsl.curvezmq import ClientContext
-        from parsl.executors.high_throughput.zmq_pipes import Pipe
-
-        self._context = ClientContext(self._options.cert_dir, ipv6=True)
-        dealer = self._context.socket(zmq.DEALER)
-        dealer.set_hwm(0)
-        # When the interchange cannot be reached, thousands of managers do not try ten times a second each.
-        dealer.reconnect_ivl_max = 5000
-        dealer.setsockopt(zmq.IDENTITY, self.uid.encode())
-        dealer.connect(tcp_url(address, self._options.port))
-        self._link = Pipe(self._loop, dealer, self._on_interchange)
-
-    def _interchange_gone(self) -> None:
-        self.end("the interchange has closed the connection", 0 if self._registered else 1, tell=False)
+        for number, results in self._undelivered.batches:
+            self._send_results(results, number)
+        if self._drain_told:
+            self._send(Draining())
 
     def _register(self) -> None:
         self._send(
@@ -207,6 +192,7 @@ class Manager:
                 pid=os.getpid(),
                 seconds_left=self._seconds_left(),
                 packages=installed_packages(),
+                tasks=None if self._registered is None else [*self.pool.numbers, *self._undelivered.calls],
             )
         )
 
@@ -223,7 +209,10 @@ class Manager:
         self._heard = time.monotonic()
         message = self._to_manager.decode(frames[0])
         if isinstance(message, Tasks):
+            self._delivered(message.received)
             self._take(message, frames)
+        elif isinstance(message, Received):
+            self._delivered(message.number)
         elif isinstance(message, Heartbeat):
             if self._asked is not None:
                 self.pool.round_trip = self._heard - self._asked
@@ -232,6 +221,8 @@ class Manager:
             self._cancel(message.tasks, message.stop)
         elif isinstance(message, Registered):
             self._on_registered(message)
+        elif isinstance(message, Reintroduce):
+            self._linked()
         elif isinstance(message, Refused):
             self.end(f"refused by the interchange: {message.reason}", 1, tell=False)
         elif isinstance(message, (Drained, Stop)):
@@ -243,6 +234,8 @@ class Manager:
 
     def _take(self, message: Tasks, frames: Sequence[bytes | memoryview]) -> None:
         for number, body in message.functions.items():
+            if number in self._function_numbers:
+                continue  # the interchange before this one has sent it, and a worker may be reading it
             # A task whose function is not there fails when a worker looks for it.
             self._keep_function(number, body)
         for number in message.forget:
@@ -276,7 +269,10 @@ class Manager:
 
     def _on_registered(self, message: Registered) -> None:
         if self._registered is None:
-            logger.info("Registered with the interchange, %s", "by streams" if self._context is None else "over TCP")
+            logger.info(
+                "Registered with the interchange, %s",
+                "by streams" if self._link and self._link.by_streams else "over TCP",
+            )
             self._registered = message
             if message.monitoring is not None:
                 self._node_watch = NodeWatch(self, self._loop, message.monitoring, self._options.block_id)
@@ -335,10 +331,20 @@ class Manager:
         if not results and credit == self._credit_told:
             return
         self._credit_told = credit
+        self._send_results(results, self._undelivered.add(results) if results else 0)
+
+    def _send_results(self, results: list[Result], number: int) -> None:
         frames: list[Any] = [b""]
         if self._registered is not None and not self._registered.shares_segments:
             results = [self._shipped(r, frames) for r in results]
-        self._send(Results(results, credit), frames)
+        self._send(Results(results, self.pool.credit, number), frames)
+
+    def _delivered(self, number: int) -> None:
+        """Forget results that have reached the client."""
+        results = self._undelivered.received(number)
+        if self._registered is not None and not self._registered.shares_segments:
+            for result in results:
+                self._store.drop(result.payload)
 
     def _shipped(self, result: Result, frames: list[Any]) -> Result:
         """Turn the segment of a result into a frame, and forget what the call had in this node's store."""
@@ -350,8 +356,6 @@ class Manager:
         except OSError as e:
             logger.warning("The result of call %d is lost: %s", result.id, e)
             return raised(result.id, e, f"its way back from host {self._hostname}")
-        finally:
-            self._store.drop(result.payload)
 
     # -- workers: what the pool asks for -------------------------------------------------------------------------
 
@@ -465,9 +469,7 @@ class Manager:
         """End all workers and close the sockets, giving the last messages a moment to leave."""
         self._processes.close()
         if self._link is not None:
-            self._link.close(linger=1000)
-        if self._context is not None:
-            self._context.term()
+            self._link.close()
         for number in self._function_numbers:
             pathlib.Path(f"{self._functions}{number}").unlink(missing_ok=True)
         self._store.close()

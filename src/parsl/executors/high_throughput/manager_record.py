@@ -22,10 +22,12 @@ class ManagerRecord:
         functions: numbers of the functions that it has been sent.
         active: whether it may be given calls.
         draining: whether it is on its way out.
+        held: whether it is to be given none at the user's wish.
         last_heartbeat: when it was last heard of.
         idle_since: since when it has no call, or None.
         ends_at: when its block is about to end; infinite where that is not known.
         workers: how many calls it can run at once.
+        received: number of the last `Results` that came from it; `delivered` of the last that has reached the client.
         room: the room in which it waits for calls, or None when it wants none; `place` and `listed` are the room's own.
     """
 
@@ -33,14 +35,17 @@ class ManagerRecord:
         "about",
         "active",
         "credit",
+        "delivered",
         "draining",
         "ends_at",
         "functions",
+        "held",
         "identity",
         "idle_since",
         "last_heartbeat",
         "listed",
         "place",
+        "received",
         "room",
         "tasks",
         "workers",
@@ -50,14 +55,15 @@ class ManagerRecord:
         self.identity = identity
         self.about = about
         self.workers = about.workers
-        self.tasks: set[int] = set()
+        self.tasks: set[int] = set(about.tasks or ())
         self.credit = about.capacity
         self.functions: set[int] = set()
         self.active = True
-        self.draining = False
+        self.draining = self.held = False
         self.last_heartbeat = now
-        self.idle_since: float | None = now
+        self.idle_since: float | None = None if self.tasks else now
         self.ends_at = math.inf if about.seconds_left is None else now + about.seconds_left
+        self.received = self.delivered = 0
         self.room: Room | None = None
         self.place = 0
         self.listed = 0

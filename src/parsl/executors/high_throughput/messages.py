@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 # Raised when a message changes its form; the interchange takes managers whose number lies in its range.
-PROTOCOL_VERSION = 2
-OLDEST_PROTOCOL = 2
+PROTOCOL_VERSION = 3
+OLDEST_PROTOCOL = 3
 
 
 # The interchange holds millions of the following. They refer to nothing that refers back to them, and the garbage
@@ -99,6 +99,7 @@ class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
         cause: how it ended, in words.
         where: host, block and log, in words.
         stack: what it was doing, innermost call first; empty where that is not known.
+        asked_for: whether the task itself has asked for the end of its worker.
     """
 
     what: str
@@ -106,6 +107,7 @@ class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
     cause: str = ""
     where: str = ""
     stack: str = ""
+    asked_for: bool = False
 
 
 def lost(task_id: int, status: int, loss: Loss) -> Result:
@@ -172,10 +174,15 @@ class Drain(_Message, tag=23):
 
 
 class Results(_Message, tag=7):
-    """Ends of calls; from a manager, also how many more calls it wants (`credit`, absolute)."""
+    """Ends of calls; from a manager, also how many more calls it wants (`credit`, absolute), and the message's number.
+
+    A manager numbers those of its messages that hold results, from 1, and keeps them until the number is told to be
+    received: what an interchange had not passed on when it died is sent to the next one.
+    """
 
     results: list[Result]
     credit: int = 0
+    number: int = 0
 
 
 class Managers(_Message, tag=8):
@@ -209,6 +216,13 @@ class Monitoring(_Message, tag=11):
     body: bytes
 
 
+class Held(_Message, tag=32):
+    """A manager that was known before has come back; these are the calls that it has, or whose results it keeps."""
+
+    manager: str
+    tasks: list[int]
+
+
 class Emptied(_Message, tag=24):
     """A block that was to be drained has no task and gets none: nothing is lost with it any more."""
 
@@ -222,7 +236,7 @@ class Register(_Message, tag=12):
     """A manager presents itself; `uid` is its name from now on.
 
     `seconds_left` is how long its block lasts, less a margin, or None where that is not known: a span, since clocks of
-    hosts differ.
+    hosts differ. `tasks` are the calls that it has, or whose results it keeps, when it has been registered before.
     """
 
     uid: str
@@ -238,6 +252,7 @@ class Register(_Message, tag=12):
     pid: int
     seconds_left: float | None = None
     packages: dict[str, str] = {}
+    tasks: list[int] | None = None
 
 
 class Heartbeat(_Message, tag=13):
@@ -270,11 +285,25 @@ class Registered(_Message, tag=15):
 
 
 class Tasks(_Message, tag=16):
-    """Calls to run, with the bodies of functions that this manager has not been sent before."""
+    """Calls to run, with the bodies of functions that this manager has not been sent before.
+
+    `received` is the number of the last `Results` that have reached the client.
+    """
 
     tasks: list[Task]
     functions: dict[int, bytes]
     forget: list[int]
+    received: int = 0
+
+
+class Received(_Message, tag=30):
+    """The `Results` up to this number have reached the client."""
+
+    number: int
+
+
+class Reintroduce(_Message, tag=31):
+    """The interchange does not know the manager, which is to register (anew)."""
 
 
 class Drained(_Message, tag=17):
@@ -333,10 +362,10 @@ class ManagerView(msgspec.Struct, array_like=True):
     packages: dict[str, str] = {}
 
 
-FromClient = Submit | Hold | Drain | Cancel | Query | Stop
-ToClient = Results | Managers | Emptied | Answer | Trouble | Monitoring
+FromClient = Submit | Hold | Drain | Cancel | Query | Stop | Heartbeat
+ToClient = Results | Managers | Held | Emptied | Answer | Trouble | Monitoring | Heartbeat
 FromManager = Register | Results | Heartbeat | Draining | Leaving | Monitoring
-ToManager = Registered | Tasks | Cancel | Heartbeat | Drained | Refused | Stop
+ToManager = Registered | Tasks | Cancel | Received | Reintroduce | Heartbeat | Drained | Refused | Stop
 
 FromWorker = WorkerReady | WorkerDone | Monitoring
 

@@ -7,12 +7,13 @@ import math
 from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
-from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
+from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError, ManagerLost
 from parsl.executors.status_handling import BlockErrorHandler, BlockProviderExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from parsl.executors.errors import ExecutionLost
     from parsl.executors.high_throughput.client import InterchangeClient
     from parsl.loop import Loop
     from parsl.providers.base import ExecutionProvider
@@ -109,6 +110,25 @@ class PilotBlocks(BlockProviderExecutor):
             known.append(len(self.available_accelerators))
         least = min(known)
         return max(1, int(least)) if math.isfinite(least) else 1
+
+    def runs_again(self, loss: ExecutionLost) -> bool:
+        """Tell whether there is another node for a task whose worker or manager was lost, or one may come.
+
+        Where a node fell silent there is no word of what it does: only others that are here or on their way count.
+        """
+        if self.bad_state_is_set or self._client is None:
+            return False
+        if not isinstance(loss, ManagerLost):
+            return True
+        managers = [m for m in list(self._client.connected.managers.values()) if m.manager != loss.manager_id]
+        if any(m.active and not m.draining for m in managers):
+            return True
+        live = self._live_blocks()
+        if any(not self._has_been_connected(block) for block in live):
+            return True
+        serving = {m.block_id for m in managers}
+        most = getattr(self._provider, "max_blocks", 0)
+        return not loss.silent and self.demand_changed is not None and len(serving) < most
 
     # -- blocks --------------------------------------------------------------------------------------------------
 

@@ -42,12 +42,14 @@ class Death(NamedTuple):
     Attributes:
         cause: how it ended, in words.
         stack: where it was, innermost call first; empty when it could not say.
+        asked_for: whether the task has asked for it.
         overdue: when it was ended since its task had not ended in time, what the task is to be told.
     """
 
     cause: str
     stack: str = ""
     overdue: str | None = None
+    asked_for: bool = False
 
 
 class Hands(Protocol):
@@ -186,7 +188,7 @@ class Pool:
             taking a task and claiming it.
         """
         self._ready.discard(slot)
-        loss = Loss(str(slot), self._hostname, death.overdue or death.cause, where, death.stack)
+        loss = Loss(str(slot), self._hostname, death.overdue or death.cause, where, death.stack, death.asked_for)
         doomed = self._doomed.pop(slot, None)
         suspects: dict[int, Loss | None] = {}
         if claimed not in self._tasks:
@@ -234,6 +236,11 @@ class Pool:
     def idle(self) -> bool:
         """Whether no task is here."""
         return not self._tasks
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the tasks that are here."""
+        return list(self._tasks)
 
     @property
     def outstanding(self) -> int:

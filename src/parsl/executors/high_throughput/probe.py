@@ -10,7 +10,13 @@ from collections.abc import Sequence
 
 
 class UnreachableError(OSError):
-    """None of the addresses answered; the text says what each of them did."""
+    """None of the addresses answered; the text says what each of them did.
+
+    Attributes:
+        refused: whether a host was reached, where nobody listens.
+    """
+
+    refused = False
 
 
 def probe_addresses(addresses: Sequence[str], port: int, timeout: float) -> str:
@@ -51,7 +57,9 @@ def probe_addresses(addresses: Sequence[str], port: int, timeout: float) -> str:
                 key.fileobj.close()  # type: ignore[union-attr]  # see `_begin`
     tried = "; ".join(f"{a}: {why}" for a, why in failures.items()) or "no addresses were given"
     msg = f"no route to the interchange on port {port} within {timeout:g} s ({tried})"
-    raise UnreachableError(msg)
+    error = UnreachableError(msg)
+    error.refused = errno.errorcode[errno.ECONNREFUSED] in failures.values()
+    raise error
 
 
 def _begin(selector: selectors.BaseSelector, address: str, port: int, failures: dict[str, str]) -> None:

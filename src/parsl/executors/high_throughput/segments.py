@@ -187,6 +187,20 @@ def _write_locked(path: str, data: bytes) -> int:
     return fd
 
 
+def maker_lives(folder: str) -> bool:
+    """Tell whether the process that made a store is there still, and has not closed it."""
+    import fcntl
+
+    try:
+        with open(os.path.join(folder, _TOKEN), "rb") as token:
+            fcntl.flock(token, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def read_token(folder: str) -> str | None:
     """Return the token of a store, or None where there is no such store or it belongs to somebody else."""
     try:

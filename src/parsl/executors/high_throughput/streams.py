@@ -60,6 +60,11 @@ class Stream:
         """Whether this side has closed the stream."""
         return self._connection.fileno() < 0
 
+    @property
+    def pending(self) -> bool:
+        """Whether something that was to be sent has not left this process."""
+        return bool(self._outgoing)
+
     def send(self, frames: list[Any]) -> bool:
         """Send a message of one frame, never blocking; False when the other side is gone.
 
@@ -194,13 +199,13 @@ class Listener:
         os.unlink(self._path)
 
 
-def connect(path: str) -> socket.socket | None:
-    """Connect to a file-system socket; None when nobody listens there."""
+def connect(path: str, level: int = logging.INFO) -> socket.socket | None:
+    """Connect to a file-system socket; None when nobody listens there, which is logged at `level`."""
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(path)
     except OSError as e:
-        logger.info("Nobody listens at %s: %s", path, e)
+        logger.log(level, "Nobody listens at %s: %s", path, e)
         connection.close()
         return None
     return connection

@@ -290,9 +290,13 @@ def keep_log() -> None:
     logger.info("Worker %s begins as process %d", os.environ.get("PARSL_WORKER_RANK"), os.getpid())
 
 
+class Terminated(SystemExit):
+    """Somebody wants this worker to end."""
+
+
 def _terminated(*_: object) -> None:
     # An exception, so that a task that waits for a program of its own takes it along.
-    raise SystemExit(128 + signal.SIGTERM)
+    raise Terminated(128 + signal.SIGTERM)
 
 
 def main() -> None:

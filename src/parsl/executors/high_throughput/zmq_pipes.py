@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ class Pipe:
         loop: the loop of the process.
         socket: the socket; owned, and closed by `close`.
         received: called with the frames of each message.
+        up: called whenever the other side of a connection has said who it is, so that messages can be exchanged.
     """
 
     def __init__(
@@ -30,17 +32,34 @@ class Pipe:
         loop: Loop,
         socket: zmq.Socket[bytes],
         received: Callable[[list[bytes]], object],
+        up: Callable[[], object] | None = None,
     ) -> None:
         self._loop = loop
         self._socket = socket
         self._received = received
         self._fd = socket.getsockopt(zmq.FD)
+        self._connected = up is None
+        self._events: Pipe | None = None
+        if up is not None:
+            self._watch_connection(up)
         loop.add_reader(self._fd, self._drain)
         # What came before the descriptor was watched is not told again.
         loop.post(self._drain)
 
+    def _watch_connection(self, up: Callable[[], object]) -> None:
+        def happened(frames: list[bytes]) -> None:
+            event = int.from_bytes(frames[0][:2], sys.byteorder)
+            self._connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            if self._connected:
+                up()
+
+        watched = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        self._events = Pipe(self._loop, self._socket.get_monitor_socket(watched), happened)
+
     def send(self, frames: list[Any]) -> bool:
         """Send a message, never blocking; False when the other side is gone or its queue is full."""
+        if not self._connected:
+            return False
         try:
             self._socket.send_multipart(frames, zmq.NOBLOCK, copy=all(len(f) < _COPY_BYTES for f in frames))
         except zmq.ZMQError as e:
@@ -54,6 +73,9 @@ class Pipe:
     def close(self, linger: int = 0) -> None:
         """Close the socket; `linger` milliseconds are given to what is still to be sent."""
         self._loop.remove_reader(self._fd)
+        if self._events is not None:
+            self._socket.disable_monitor()
+            self._events.close()
         self._socket.close(linger)
 
     def _drain(self) -> None:
