@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """Start one cluster for all tests, as a user has one that outlives his kernels."""
+    plain_print = builtins.print
     ray.init(
         address="local",
         num_cpus=2,
@@ -38,6 +40,8 @@ def cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+    # Ray puts one of its own in its place, and leaves it there.
+    builtins.print = plain_print
 
 
 @pytest.fixture
