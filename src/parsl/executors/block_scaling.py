@@ -104,6 +104,19 @@ class BlockScaling(ParslExecutor):
                 serve += 1
         return Census(serve, leave)
 
+    def block_account(self) -> list[str]:
+        """Describe the blocks in sentences: what there is, and what went wrong last; from any thread."""
+        from parsl.executors.block_account import account
+
+        provider = self._provider
+        if provider is None:
+            return ["It has no provider: its blocks are started by somebody else."]
+        blocks = list(self._blocks.items())
+        heard = {name for name, _ in blocks if self._has_been_connected(name)}
+        leaving = self._leaving_blocks()
+        label = type(provider).__name__
+        return account(label, provider.max_blocks, blocks, heard, leaving, self.backoff, self.clock())
+
     def _live_blocks(self) -> list[str]:
         with self._blocks_lock:
             return [b for b, block in self._blocks.items() if block.live]

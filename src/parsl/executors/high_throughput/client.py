@@ -20,7 +20,7 @@ from parsl.executors.high_throughput import messages
 from parsl.executors.high_throughput.commands import CommandClient
 from parsl.executors.high_throughput.connected import Connected
 from parsl.executors.high_throughput.errors import InterchangeLost, VersionMismatch
-from parsl.executors.high_throughput.losses import add_note, loss_error
+from parsl.executors.high_throughput.losses import add_note, last_words, loss_error
 from parsl.executors.high_throughput.messages import (
     CANCELLED,
     DONE,
@@ -188,7 +188,7 @@ class InterchangeClient:
         if answer.startswith("ERROR "):
             reason = answer[len("ERROR ") :]
         else:
-            words = _last_words(errors_path)
+            words = last_words(errors_path)
             reason = f"it ended with exit code {self.process.returncode}" + (f" and said:\n{words}" if words else "")
         return f"The interchange of executor {self._label} did not start: {reason}"
 
@@ -203,7 +203,7 @@ class InterchangeClient:
             how = cause_of_death(self.process.wait(STOP_SECONDS))
         except subprocess.TimeoutExpired:
             how = "it has closed its connection"
-        words = _last_words(self._errors_path)
+        words = last_words(self._errors_path)
         self.commands.close()
         self._on_lost(InterchangeLost(self._label, f"{how}, and said:\n{words}" if words else how))
 
@@ -296,6 +296,15 @@ class InterchangeClient:
         """Cancel a call unless a worker has begun it."""
         if call.executor_id in self.calls:
             self._to_drop.append(call.executor_id)
+
+    def locate(self, number: int, answer: Callable[[Any], object]) -> None:
+        """Find out where an open call is: `answer` is told what `whereabouts.find` says, or `{"held": bytes}`."""
+        if any(waiting[0] == number for waiting in self._large):
+            answer({"held": self._in_flight})
+            return
+        # After all that is still to go out, so that the interchange knows the call.
+        self._flush()
+        self.commands.ask(f"TASK;{number}", answer)
 
     def hold(self, manager: str) -> None:
         """Have a manager given no further task."""
@@ -463,15 +472,6 @@ class InterchangeClient:
         if result.status == CANCELLED:
             return Error(CancelledError(f"task {call.id} was cancelled"))
         return Error(loss_error(result, call.id))
-
-
-def _last_words(path: str) -> str:
-    """Return the end of what a process has written on its standard error."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()[-2000:].strip()
-    except OSError as e:
-        return f"({path} cannot be read: {e})"
 
 
 def interchange_command() -> list[str]:

@@ -36,3 +36,12 @@ def add_note(exception: BaseException, text: str) -> None:
     notes = getattr(exception, "__notes__", None)
     # Not by plain assignment, which a frozen dataclass refuses.
     BaseException.__setattr__(exception, "__notes__", [*(notes or []), text])
+
+
+def last_words(path: str) -> str:
+    """Return the end of what a process has written on its standard error."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()[-2000:].strip()
+    except OSError as e:
+        return f"({path} cannot be read: {e})"
