@@ -53,6 +53,8 @@ class Config(RepresentationMixin, UsageInformation):
         max_outstanding: most tasks that may be open (submitted and not ended) at once: a call of an app waits for room
             then, so that a script that generates calls without end needs no more memory than this many take. Calls
             made by tasks themselves, as in join apps, never wait. None sets no limit.
+        progress: show a live bar for each app while the kernel is loaded, on a terminal or in a notebook; nothing is
+            shown elsewhere. Needs rich: `pip install 'parsl[progress]'`.
 
     Raises:
         TypeError: naming the parameter, when an argument is of a wrong type.
@@ -84,6 +86,7 @@ class Config(RepresentationMixin, UsageInformation):
         initialize_logging: bool | LogConfig = True,
         memoizer: Memoizer | None = None,
         max_outstanding: int | None = None,
+        progress: bool = False,
     ) -> None:
         self._executors = [ThreadPoolExecutor()] if executors is None else list(executors)
         self._check_executors()
@@ -109,6 +112,7 @@ class Config(RepresentationMixin, UsageInformation):
         self.project_name = project_name
         self.initialize_logging = initialize_logging
         self.max_outstanding = max_outstanding
+        self.progress = progress
         self._check_values()
 
     @classmethod
