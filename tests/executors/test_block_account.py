@@ -79,3 +79,12 @@ def test_of_many_blocks_some_are_told_of(executor):
     lines = executor.block_account()
     assert len(lines) == 6
     assert lines[-2:] == ["6 blocks more are 6 PENDING.", "It may have no more blocks: max_blocks is 10."]
+
+
+def test_an_executor_that_knows_no_more_of_a_call(executor):
+    executor.task_count = 3
+    answers = []
+    executor.why_waiting(None, answers.append)
+    (answer,) = answers
+    assert answer.text == "is with executor fake, which has 3 tasks"
+    assert answer.details == ["It has no block now, and may have 10 of FakeProvider."]

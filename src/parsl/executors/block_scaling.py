@@ -18,6 +18,8 @@ from parsl.jobs.backoff import Backoff
 from parsl.jobs.states import JobState, JobStatus
 
 if TYPE_CHECKING:
+    from parsl.dataflow.explanations import Cause
+    from parsl.executors.base import Call
     from parsl.providers.base import ExecutionProvider
 
 logger = logging.getLogger(__name__)
@@ -103,6 +105,14 @@ class BlockScaling(ParslExecutor):
             else:
                 serve += 1
         return Census(serve, leave)
+
+    def why_waiting(self, call: Call, answer: Callable[[Cause], object]) -> None:
+        """Tell what is known of blocks; an executor that knows more of the call overrides this."""
+        del call
+        from parsl.dataflow.explanations import Cause, Reason, plural
+
+        text = f"is with executor {self.label}, which has {plural(self.outstanding(), 'task')}"
+        answer(Cause(Reason.UNKNOWN, text, self.block_account()))
 
     def block_account(self) -> list[str]:
         """Describe the blocks in sentences: what there is, and what went wrong last; from any thread."""
