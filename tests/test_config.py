@@ -41,6 +41,7 @@ DEFAULTS = {
     "initialize_logging": True,
     "memoizer": None,
     "max_outstanding": None,
+    "progress": False,
     "system_retries": 3,
 }
 

@@ -53,6 +53,8 @@ class Config(RepresentationMixin, UsageInformation):
         max_outstanding: most tasks that may be open (submitted and not ended) at once: a call of an app waits for room
             then, so that a script that generates calls without end needs no more memory than this many take. Calls
             made by tasks themselves, as in join apps, never wait. None sets no limit.
+        progress: show a live bar for each app while the kernel is loaded, on a terminal or in a notebook; nothing is
+            shown elsewhere. Needs rich: `pip install 'parsl[progress]'`.
         system_retries: how often a task may be lost with what ran it (its worker, node or block died, or fell silent)
             and is run again without that being counted by `retries` or told to `retry_handler`; the next loss fails
             it. A task under which a third worker dies fails as `PoisonTask`, however high the number. With 0, a loss is
@@ -87,8 +89,9 @@ class Config(RepresentationMixin, UsageInformation):
         project_name: str | None = None,
         initialize_logging: bool | LogConfig = True,
         memoizer: Memoizer | None = None,
-        max_outstanding: int | None = None,
         *,
+        max_outstanding: int | None = None,
+        progress: bool = False,
         system_retries: int = 3,
     ) -> None:
         self._executors = [ThreadPoolExecutor()] if executors is None else list(executors)
@@ -115,6 +118,7 @@ class Config(RepresentationMixin, UsageInformation):
         self.project_name = project_name
         self.initialize_logging = initialize_logging
         self.max_outstanding = max_outstanding
+        self.progress = progress
         self.system_retries = system_retries
         self._check_values()
 

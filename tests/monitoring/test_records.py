@@ -54,4 +54,4 @@ def test_what_is_no_usage_is_refused(data):
 def test_kinds_of_records_differ():
     kinds = [getattr(records, name) for name in dir(records) if name.isupper() and type(getattr(records, name)) is int]
     directions = [records.INPUT, records.OUTPUT]
-    assert len(kinds) - len(directions) - 1 == len(set(range(12)))
+    assert len(kinds) - len(directions) - 1 == len(set(range(13)))

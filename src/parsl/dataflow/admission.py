@@ -24,11 +24,16 @@ class Admission:
 
     Args:
         limit: how many tasks may be open at once, at least 1.
+
+    Attributes:
+        open: how many are open.
+        held_back: how many threads wait for room.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.open = 0
+        self.held_back = 0
         self._enough = limit - max(1, limit // 8)
         self._closed = False
         self._changed = threading.Condition()
@@ -42,7 +47,11 @@ class Admission:
         """
         with self._changed:
             if self.open >= self.limit and wait and not getattr(_of_kernel, "exempt", False):
-                self._changed.wait_for(lambda: self._closed or self.open <= self._enough)
+                self.held_back += 1
+                try:
+                    self._changed.wait_for(lambda: self._closed or self.open <= self._enough)
+                finally:
+                    self.held_back -= 1
             self.open += 1
 
     def leave(self) -> None:

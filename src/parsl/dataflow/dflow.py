@@ -20,6 +20,7 @@ from parsl.dataflow.cancelling import Cancelling
 from parsl.dataflow.dependency_resolvers import DEEP_DEPENDENCY_RESOLVER, SHALLOW_DEPENDENCY_RESOLVER
 from parsl.dataflow.entry_points import EntryPoints
 from parsl.dataflow.errors import DataFlowException
+from parsl.dataflow.explaining import Explaining
 from parsl.dataflow.filing import Filing
 from parsl.dataflow.futures import AppFuture, LazyFuture
 from parsl.dataflow.graph import TaskGraph
@@ -31,6 +32,7 @@ from parsl.dataflow.rundirs import make_rundir
 from parsl.dataflow.states import States
 from parsl.dataflow.taskrecord import Outcome, TaskRecord, Value
 from parsl.dataflow.telling import Telling
+from parsl.dataflow.watching import Watching
 from parsl.errors import ConfigurationError, NoDataFlowKernelError
 from parsl.executors.threads import ThreadPoolExecutor
 from parsl.jobs.job_status_poller import JobStatusPoller
@@ -53,7 +55,7 @@ INTERNAL = "_parsl_internal"
 _SPECIAL = frozenset({"parsl_resource_specification", "parsl_executors", "_parsl_staging_inhibit"})
 
 
-class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
+class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, Watching, Telling):
     """Runs the calls of apps on executors, each as soon as what it depends on is done.
 
     One thread, the loop, owns all state of tasks; calls come in from any thread, and ends from the executors.
@@ -121,6 +123,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
             self.add_executors(config.executors)
             internal = ThreadPoolExecutor(label=INTERNAL, max_threads=config.internal_tasks_max_threads)
             self.add_executors([internal])
+            self._start_progress()
         except BaseException:
             self.cleanup()
             raise
@@ -130,6 +133,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         hub = self.monitoring
         if hub is not None:
             from parsl.dataflow.reports import Reports
+            from parsl.dataflow.waiting_reports import WaitingReports
 
             hub.loop, hub.run_id = self.loop, self.run_id
             try:
@@ -139,6 +143,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
                 raise
             self._reports = Reports(hub.send_records, self.loop, self.tasks, float(hub.resource_monitoring_interval))
             self.loop.at_pass_end(self._reports.flush)
+            self.loop.post(WaitingReports, self.loop, self.tasks, self.explain_soon, hub.send_records)
 
     def _start_usage_tracking(self) -> None:
         if self._config.usage_tracking:
@@ -336,6 +341,8 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         counts[task.status] += 1
         if self._reports is not None:
             self._reports.moved(task, old)
+        for watcher in self._watchers:
+            watcher(task, old)
         if logger.isEnabledFor(logging.DEBUG):
             self._tell_move(task)
 
@@ -419,6 +426,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Telling):
         # What came while the executors ended is saved as well.
         self._on_loop(self._count_answered)
         self._end_memoizer(self.memoizer.close)
+        self._end_progress()
         self.log_task_states()
         if self.monitoring is not None:
             self._end_monitoring(self.monitoring)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from parsl.data_provider.staging import Staging
+    from parsl.dataflow.explanations import Cause
     from parsl.executors.errors import ExecutionLost
 
 
@@ -191,6 +192,17 @@ class ParslExecutor(ABC):
         By default what `cancel` does. Asked by the kernel's loop only, and must not block.
         """
         self.cancel(call, lambda _: None)
+
+    def why_waiting(self, call: Call, answer: Callable[[Cause], object]) -> None:
+        """Find out why a launched call has not ended, and tell `answer`, once, from any thread.
+
+        Is asked by the kernel's loop only, and must not block. This default knows no more than that the executor has
+        the call.
+        """
+        del call
+        from parsl.dataflow.explanations import Cause, Reason
+
+        answer(Cause(Reason.UNKNOWN, f"has been given to executor {self.label}, which does not tell what it does"))
 
     @abstractmethod
     def shutdown(self) -> None:

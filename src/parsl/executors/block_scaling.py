@@ -18,6 +18,8 @@ from parsl.jobs.backoff import Backoff
 from parsl.jobs.states import JobState, JobStatus
 
 if TYPE_CHECKING:
+    from parsl.dataflow.explanations import Cause
+    from parsl.executors.base import Call
     from parsl.providers.base import ExecutionProvider
 
 logger = logging.getLogger(__name__)
@@ -103,6 +105,27 @@ class BlockScaling(ParslExecutor):
             else:
                 serve += 1
         return Census(serve, leave)
+
+    def why_waiting(self, call: Call, answer: Callable[[Cause], object]) -> None:
+        """Tell what is known of blocks; an executor that knows more of the call overrides this."""
+        del call
+        from parsl.dataflow.explanations import Cause, Reason, plural
+
+        text = f"is with executor {self.label}, which has {plural(self.outstanding(), 'task')}"
+        answer(Cause(Reason.UNKNOWN, text, self.block_account()))
+
+    def block_account(self) -> list[str]:
+        """Describe the blocks in sentences: what there is, and what went wrong last; from any thread."""
+        from parsl.executors.block_account import account
+
+        provider = self._provider
+        if provider is None:
+            return ["It has no provider: its blocks are started by somebody else."]
+        blocks = list(self._blocks.items())
+        heard = {name for name, _ in blocks if self._has_been_connected(name)}
+        leaving = self._leaving_blocks()
+        label = type(provider).__name__
+        return account(label, provider.max_blocks, blocks, heard, leaving, self.backoff, self.clock())
 
     def _live_blocks(self) -> list[str]:
         with self._blocks_lock:

@@ -19,6 +19,7 @@ from parsl.executors.errors import ExecutorShutDownError
 from parsl.executors.remote_call import pack_call
 
 if TYPE_CHECKING:
+    from parsl.dataflow.explanations import Cause
     from parsl.executors.base import Call
 
 logger = logging.getLogger(__name__)
@@ -134,6 +135,19 @@ class EngineExecutor(ParslExecutor):
             answer(done)
 
         self._revoke(number, self._handles[number], revoked)
+
+    def why_waiting(self, call: Call, answer: Callable[[Cause], object]) -> None:
+        """Tell whether the engine runs a call, as far as its future says so."""
+        from parsl.dataflow.explanations import Cause, Reason, plural
+
+        running = getattr(self._handles.get(call.executor_id or 0), "running", None)
+        have = f"the engine of executor {self.label}, which has {plural(len(self._open), 'call')}"
+        if running is None:
+            answer(Cause(Reason.UNKNOWN, f"is with {have}"))
+        elif running():
+            answer(Cause(Reason.RUNNING, f"is running on {have}, or about to"))
+        else:
+            answer(Cause(Reason.QUEUED, f"is queued by {have}"))
 
     def outstanding(self) -> int:
         """Return how many calls have been launched and have not ended."""

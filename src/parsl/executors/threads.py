@@ -21,6 +21,7 @@ from parsl.validation import check_types
 
 if TYPE_CHECKING:
     from parsl.data_provider.staging import Staging
+    from parsl.dataflow.explanations import Cause
     from parsl.executors.base import Call
 
 
@@ -129,6 +130,19 @@ class ThreadPoolExecutor(ParslExecutor, RepresentationMixin):
         if found:
             call.done(Error(CancelledError(f"task {call.id} was cancelled")))
         answer(found)
+
+    def why_waiting(self, call: Call, answer: Callable[[Cause], object]) -> None:
+        """Tell whether a call runs, or how many are before it."""
+        from parsl.dataflow.explanations import Cause, Reason, ordinal, plural
+
+        queue = list(self._queued)
+        if id(call) not in queue:
+            answer(Cause(Reason.RUNNING, f"is running on a thread of executor {self.label}"))
+            return
+        position = queue.index(id(call)) + 1
+        threads = plural(len(self._threads), "thread")
+        text = f"is {ordinal(position)} of {len(queue)} in the queue of executor {self.label}, which has {threads}"
+        answer(Cause(Reason.QUEUED, text, facts={"position": position, "length": len(queue)}))
 
     def shutdown(self, block: bool = True) -> None:
         """End the threads: calls that run come to their end, calls still queued get ExecutorShutDownError.

@@ -19,7 +19,7 @@ import pickle
 import signal
 import sys
 import time
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from parsl.errors import OptionalModuleMissing
 from parsl.log_utils import set_stream_logger
@@ -28,6 +28,12 @@ from parsl.monitoring.journal import LENGTH, JournalReader, segments
 from parsl.monitoring.rows import Rows, Workers
 from parsl.monitoring.store import Store
 from parsl.process_loggers import wrap_with_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parsl.monitoring.records import Record
+    from parsl.monitoring.telemetry.teller import Teller
 
 logger = logging.getLogger(__name__)
 
@@ -72,13 +78,24 @@ class DatabaseManager:
         folder: where its journal is.
         loop: the loop to run on.
         told: where a byte is written for each batch; None for nowhere.
+        teller: what is told the records that are in the database; None for nothing.
     """
 
-    def __init__(self, store: Store, run_id: str, folder: str, loop: Loop, told: BinaryIO | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        run_id: str,
+        folder: str,
+        loop: Loop,
+        told: BinaryIO | None,
+        teller: Teller | None = None,
+    ) -> None:
         self._store = store
         self._run_id = run_id
         self._loop = loop
         self._told = told
+        self._teller = teller
+        self._batch: Sequence[Record] = ()
         self._run, segment, position, workers = store.open_run(run_id)
         self._workers = Workers(workers)
         self._reader = JournalReader(folder, segment, position)
@@ -135,9 +152,14 @@ class DatabaseManager:
                 return False
             self._rows = Rows(self._run, self._workers)
             self._rows.add(batch)
+            if self._teller is not None:
+                self._batch = batch
         self._store.write(self._run_id, self._rows, self._reader.segment, self._reader.position)
         self._rows = None
         self._tell(b".")
+        if self._teller is not None:
+            self._teller.take(self._batch)
+            self._batch = ()
         self._batches += 1
         if self._batches % _BATCHES_PER_COLLECTION == 0:
             gc.collect()
@@ -233,7 +255,13 @@ def serve() -> None:
         store = Store(given["url"])
         _retried(store.prepare, given["patience"])
         told = open(os.dup(1), "wb", buffering=0)  # noqa: SIM115 - for as long as the process lives
-        manager = DatabaseManager(store, given["run_id"], journal_folder(given["run_dir"]), loop, told)
+        teller = None
+        if given["telemetry"] is not None:
+            from parsl.monitoring.telemetry.teller import Teller
+
+            teller = Teller(given["telemetry"], given["run_id"])
+            teller.go_on(store.workflow_name(given["run_id"]))
+        manager = DatabaseManager(store, given["run_id"], journal_folder(given["run_dir"]), loop, told, teller)
     except Exception as e:
         logger.exception("The database cannot be used")
         os.write(1, f"ERROR {type(e).__name__}: {e}\n".encode())
@@ -245,6 +273,8 @@ def serve() -> None:
     manager.look()
     loop.run()
     store.close()
+    if teller is not None:
+        teller.close()
     told.close()
     sys.exit(0 if manager.complete else 1)
 

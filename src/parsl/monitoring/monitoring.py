@@ -26,6 +26,7 @@ from parsl.monitoring.messages import MessageSink
 from parsl.monitoring.radios.filesystem import filesystem_receiver
 from parsl.monitoring.records import BEGAN, COMPLETED, Batch
 from parsl.monitoring.schema import NEEDS_SQLALCHEMY
+from parsl.monitoring.telemetry import Telemetry
 from parsl.representation import RepresentationMixin
 from parsl.validation import check_types
 from parsl.version import VERSION
@@ -68,6 +69,7 @@ class MonitoringHub(RepresentationMixin):
             case. 0 for only that.
         dashboard: serve the live page of the database while the run lasts, for browsers on this machine: at port 8080,
             or any free one if that is taken; or at the port that is given. The log tells the address.
+        telemetry: also tell OpenTelemetry and Prometheus of the run; None for not.
 
     Attributes:
         dashboard_url: where the live page is while the run lasts; otherwise None.
@@ -90,6 +92,7 @@ class MonitoringHub(RepresentationMixin):
         resource_monitoring_enabled: bool = True,
         resource_monitoring_interval: float | int = 30,
         dashboard: bool | int = False,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.hub_address = hub_address
         self.hub_port = hub_port
@@ -106,6 +109,7 @@ class MonitoringHub(RepresentationMixin):
                 f"MonitoringHub: parameter 'dashboard' must be True, False or a port up to {LAST_PORT}, but got "
                 f"{dashboard}"
             )
+        self.telemetry = telemetry
         if not resource_monitoring_interval >= 0:  # so that nan is refused as well
             msg = (
                 "MonitoringHub: parameter 'resource_monitoring_interval' must be at least 0, but got "
@@ -150,11 +154,14 @@ class MonitoringHub(RepresentationMixin):
 
         Raises:
             MonitoringHubStartError: when the database cannot be used; the text says why.
-            OptionalModuleMissing: when SQLAlchemy is not installed.
+            OptionalModuleMissing: when SQLAlchemy, or what telemetry needs, is not installed.
+            OSError: when the port for metrics cannot be had.
         """
         # The library itself stays out of this process: its many objects would make each garbage collection longer.
         if importlib.util.find_spec("sqlalchemy") is None:
             raise OptionalModuleMissing(["sqlalchemy"], NEEDS_SQLALCHEMY)
+        if self.telemetry is not None:
+            self.telemetry.check()
         if self.in_use:
             raise MonitoringHubStartError("this MonitoringHub is in use by another kernel: give each one of its own")
         if self.loop is None:
@@ -176,6 +183,7 @@ class MonitoringHub(RepresentationMixin):
             "log_config": True if log_config is None else log_config,
             "debug": self.monitoring_debug,
             "patience": LOCKED_START_SECONDS,
+            "telemetry": self.telemetry,
         }
         self._database = DatabaseProcess(config, os.path.join(self._run_dir, "database_manager.stderr"), self.loop)
         try:

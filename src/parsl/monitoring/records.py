@@ -38,6 +38,8 @@ FILE = 9
 COMPLETED = 10
 # (RAN, task, app, executor, submitted at, launched at, ended at, state, usage): a task that went straight through
 RAN = 11
+# (WAITS, task, at, reason, text, details): what the kernel says of a task that waits for long; details a list of texts
+WAITS = 12
 
 # What only some tasks have, in this order; None for what this one has not.
 MORE = ("memoize", "is_join", "depends", "inputs", "outputs", "stdin", "stdout", "stderr")

@@ -101,6 +101,7 @@ class Rows:
             records.FILE: self._file,
             records.COMPLETED: self._completed,
             records.RAN: self._ran,
+            records.WAITS: self._waits,
         }
         for record in batch:
             try:
@@ -236,6 +237,9 @@ class Rows:
 
     def _failed(self, task: int, try_id: int, kind: str, message: str, traceback: str | None) -> None:
         self._row("parsl_failure", task, try_id, kind, message, traceback)
+
+    def _waits(self, task: int, at: float, reason: str, text: str, details: list[str]) -> None:
+        self._row("parsl_waiting", task, at, reason, text, "\n".join(details))
 
     def _sampled(self, task: int, try_id: int, usage: bytes) -> None:
         self._use(task, try_id, usage)

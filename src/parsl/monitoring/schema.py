@@ -56,6 +56,8 @@ TABLES: dict[str, tuple[int, str]] = {
     # state -1 how many were submitted. So a page need not count a million rows.
     "parsl_tally": (3, "i:run t:app i:state i:number r:seconds r:longest"),
     "parsl_move": (5, "i:run i:task i:try_id r:at i:state"),
+    # What the kernel says of tasks that wait for long: the newest word on each, its details one a line.
+    "parsl_waiting": (2, "i:run i:task r:at t:reason t:text t:details"),
     "parsl_failure": (3, "i:run i:task i:try_id t:kind t:message t:traceback"),
     "parsl_resource": (
         4,

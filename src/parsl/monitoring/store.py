@@ -74,6 +74,12 @@ class Store:
             workers = self._one(connection, "SELECT max(worker) FROM parsl_worker WHERE run = :run", run=run[0])
             return int(run[0]), int(segment), int(position), int(workers[0] or 0)
 
+    def workflow_name(self, run_id: str) -> str | None:
+        """Return the name of a run's workflow; None before the run is in the database."""
+        with self.engine.connect() as connection:
+            row = self._one(connection, "SELECT workflow_name FROM parsl_run WHERE run_id = :run_id", run_id=run_id)
+        return None if row is None else row[0]
+
     def write(self, run_id: str, rows: Rows, segment: int, position: int) -> None:
         """Write a batch of rows, and how far the journal has been applied with it: all or nothing.
 

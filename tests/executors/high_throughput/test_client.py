@@ -13,6 +13,7 @@ import pytest
 
 from parsl.executors.base import FutureCall
 from parsl.executors.errors import ExecutorShutDownError
+from parsl.executors.high_throughput import client as client_module
 from parsl.executors.high_throughput import interchange_process, messages
 from parsl.executors.high_throughput.client import InterchangeClient, InterchangeStartError
 from parsl.executors.high_throughput.errors import (
@@ -373,3 +374,24 @@ def _config(client, folder):
         heartbeat_threshold=60,
         logdir=str(folder),
     )
+
+
+# -- where a call is ---------------------------------------------------------------------------------------------------
+
+
+def test_a_call_is_located(executor):
+    future = executor.submit(abs, {}, -1)
+    answers = []
+    executor.loop.call(executor._client.locate, future.parsl_executor_task_id, answers.append)
+    (facts,) = pilot.wait_for(lambda: answers)
+    assert (facts["position"], facts["length"], facts["managers"]) == (1, 1, 0)
+    assert executor._client.commands.run("TASK;4711") == {}
+
+
+def test_a_call_whose_arguments_are_held_back_is_here(executor, monkeypatch):
+    monkeypatch.setattr(client_module, "LARGEST_IN_FLIGHT", 1)
+    numbers = [executor.submit(len, {}, bytes(2**20)).parsl_executor_task_id for _ in range(2)]
+    answers = []
+    executor.loop.call(executor._client.locate, numbers[1], answers.append)
+    assert len(answers) == 1
+    assert answers[0]["held"] >= 2**20

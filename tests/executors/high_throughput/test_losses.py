@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import pytest
-
 from parsl.app.errors import AppTimeout
 from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
-from parsl.executors.high_throughput.losses import add_note, loss_error
+from parsl.executors.high_throughput.losses import loss_error
 from parsl.executors.high_throughput.messages import MANAGER_LOST, TIMED_OUT, WORKER_LOST, Loss, lost
 
 
@@ -35,15 +33,3 @@ def test_a_worker_that_was_ended_since_its_task_took_too_long():
         "in task 12 on host node7",
         'it was here, innermost call first:\n  File "app.py", line 1 in app',
     ]
-
-
-@pytest.mark.parametrize("before", [[], ["first"]])
-def test_notes_are_added_also_to_those_that_refuse_attributes(before):
-    class Frozen(Exception):
-        def __setattr__(self, name, value):
-            raise AttributeError(name)
-
-    error = Frozen()
-    for note in [*before, "last"]:
-        add_note(error, note)
-    assert error.__notes__ == [*before, "last"]

@@ -132,6 +132,10 @@ def test_any_history_is_that_of_a_list_gone_through_from_the_front(history):
             for _, number, _ in fitting:
                 del waiting[number]
         assert len(queue) == len(waiting)
+        for at, (_, number, seconds) in enumerate(sorted(waiting.values())):
+            place = queue.place(number)
+            assert (place.position, place.seconds) == (at + 1, seconds or None)
+        assert queue.place(1000) is None
         assert queue.plain == sum(not w[2] for w in waiting.values())
         assert queue.shortest == min((w[2] for w in waiting.values() if w[2]), default=math.inf)
 

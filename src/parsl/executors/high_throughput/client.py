@@ -20,7 +20,7 @@ from parsl.executors.high_throughput.interchange_process import (
     InterchangeStartError,
     interchange_command,
 )
-from parsl.executors.high_throughput.losses import add_note, loss_error
+from parsl.executors.high_throughput.losses import loss_error
 from parsl.executors.high_throughput.messages import (
     CANCELLED,
     DONE,
@@ -44,6 +44,7 @@ from parsl.executors.high_throughput.messages import (
 from parsl.executors.high_throughput.restarting import Restarting
 from parsl.executors.high_throughput.segments import SegmentStore
 from parsl.executors.high_throughput.streams import Stream
+from parsl.executors.remote_call import note
 from parsl.serialize import facade
 
 if TYPE_CHECKING:
@@ -247,6 +248,15 @@ class InterchangeClient(Restarting):
         if call.executor_id in self.calls:
             self._to_drop.append(call.executor_id)
 
+    def locate(self, number: int, answer: Callable[[Any], object]) -> None:
+        """Find out where an open call is: `answer` is told what `whereabouts.find` says, or `{"held": bytes}`."""
+        if any(waiting[0] == number for waiting in self._large):
+            answer({"held": self._in_flight})
+            return
+        # After all that is still to go out, so that the interchange knows the call.
+        self._flush()
+        self.commands.ask(f"TASK;{number}", answer)
+
     def hold(self, manager: str) -> None:
         """Have a manager given no further task."""
         self._held.add(manager)
@@ -431,7 +441,7 @@ class InterchangeClient(Restarting):
                 return Value(value)
             wrapper, where = value
             exception = wrapper.get_exception()
-            add_note(exception, f"in task {call.id} on {where}")
+            note(exception, f"in task {call.id} on {where}")
             return Error(exception)
         if result.status == CANCELLED:
             return Error(CancelledError(f"task {call.id} was cancelled"))

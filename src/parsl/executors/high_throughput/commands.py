@@ -32,8 +32,8 @@ class CommandClient:
         """Ask the interchange and wait for the answer; not from the loop's own thread.
 
         Args:
-            message: what to ask for: `MANAGERS`, `WORKERS`, `CONNECTED_BLOCKS`, `OUTSTANDING_C` or
-                `HOLD_WORKER;<manager>`.
+            message: what to ask for: `MANAGERS`, `WORKERS`, `CONNECTED_BLOCKS`, `OUTSTANDING_C`,
+                `HOLD_WORKER;<manager>` or `TASK;<number of a call>`.
             timeout_s: seconds to wait at most; None waits for good.
 
         Raises:

@@ -28,6 +28,7 @@ from parsl.validation import check_types
 
 if TYPE_CHECKING:
     from parsl.data_provider.staging import Staging
+    from parsl.dataflow.explanations import Cause
     from parsl.executors.high_throughput.client import InterchangeClient
     from parsl.executors.high_throughput.monitoring_view import MonitoringView
 
@@ -385,6 +386,12 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
             answer(False)
         else:
             self._client.cancel(call, answer)
+
+    def why_waiting(self, call: Call, answer: Callable[[Cause], object]) -> None:
+        """Ask the interchange where a call is, and tell that with what is known of blocks."""
+        from parsl.executors.high_throughput.why_waiting import ask
+
+        ask(self, self._client, call, answer)
 
     def _open_client(self) -> InterchangeClient:
         if self._bad_state is not None:

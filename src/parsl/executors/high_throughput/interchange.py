@@ -52,6 +52,7 @@ from parsl.executors.high_throughput.messages import (
 )
 from parsl.executors.high_throughput.segments import SegmentStore, remove_store
 from parsl.executors.high_throughput.streams import LENGTH, Listener, Stream, connect
+from parsl.executors.high_throughput.whereabouts import find
 from parsl.executors.high_throughput.worker import raised
 from parsl.executors.high_throughput.zmq_pipes import Pipe
 from parsl.loop import Loop
@@ -151,6 +152,7 @@ class Interchange:
             "CONNECTED_BLOCKS": lambda: sorted({m.block_id for m in managers}),
             "OUTSTANDING_C": lambda: len(self.broker.queue) + sum(len(m.tasks) for m in managers),
             "HOLD_WORKER": lambda: self.broker.hold(argument.encode()),
+            "TASK": lambda: find(self.broker, int(argument), time.monotonic()),
         }
         return answers[name]() if name in answers else None
 

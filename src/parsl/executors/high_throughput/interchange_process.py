@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from parsl.executors.high_throughput.losses import last_words
 from parsl.executors.high_throughput.streams import LENGTH
 from parsl.executors.high_throughput.worker_processes import cause_of_death
 from parsl.serialize import facade
@@ -126,7 +127,7 @@ class InterchangeProcess:
         if answer.startswith("ERROR "):
             reason = answer[len("ERROR ") :]
         else:
-            words = self._last_words()
+            words = last_words(self._errors_path)
             assert self.process is not None
             reason = f"it ended with exit code {self.process.returncode}" + (f" and said:\n{words}" if words else "")
         return f"The interchange of executor {self._label} did not start: {reason}"
@@ -156,7 +157,7 @@ class InterchangeProcess:
         except subprocess.TimeoutExpired:
             how = "it has closed its connection"
             self.wait_for_end()
-        words = self._last_words()
+        words = last_words(self._errors_path)
         return f"{how}, and said:\n{words}" if words else how
 
     def wait_for_end(self) -> None:
@@ -170,14 +171,6 @@ class InterchangeProcess:
             )
             self.process.kill()
             self.process.wait()
-
-    def _last_words(self) -> str:
-        """Return the end of what it has written on its standard error."""
-        try:
-            with open(self._errors_path, encoding="utf-8", errors="replace") as file:
-                return file.read()[-2000:].strip()
-        except OSError as e:
-            return f"({self._errors_path} cannot be read: {e})"
 
 
 def interchange_command() -> list[str]:

@@ -11,7 +11,7 @@ import bisect
 import math
 import random
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 from parsl.executors.high_throughput.messages import Task
 
@@ -19,6 +19,20 @@ from parsl.executors.high_throughput.messages import Task
 Rank = tuple[float, int]
 
 _LAST = math.inf
+
+
+class Place(NamedTuple):
+    """Where a task stands in the queue.
+
+    Attributes:
+        position: 1 for the next one.
+        seconds: what it declares to take; None when it declares nothing.
+        resources: its resource specification, or None.
+    """
+
+    position: int
+    seconds: float | None
+    resources: dict[str, Any] | None
 
 
 class TaskQueue:
@@ -110,6 +124,33 @@ class TaskQueue:
         self.plain -= 1
         return task
 
+    def place(self, task_id: int) -> Place | None:
+        """Find a task by number; None when it is not there. Takes longer the further back it stands."""
+        rank = self._waiting.get(task_id, ())
+        if rank == ():
+            return None
+        if rank:
+            seconds, task, before = self._timed.find(rank)
+            others = sum(self._before(p, rank[1] if p == rank[0] else None) for p in self._order if p <= rank[0])
+            return Place(before + others + 1, seconds, task.resources)
+        before = 0
+        for priority in self._order:
+            found = next((t for t in self._lanes[priority] if t.id == task_id), None)
+            if found is not None:
+                before += self._before(priority, task_id) + self._timed.count_before((priority, task_id))
+                return Place(before + 1, None, found.resources)
+            before += self._before(priority, None)
+        raise LookupError(f"task {task_id} is in no lane")
+
+    def _before(self, priority: float, task_id: int | None) -> int:
+        """Count the tasks of a lane that wait, up to one of them."""
+        count = 0
+        for task in self._lanes[priority]:
+            if task_id is not None and task.id >= task_id:
+                break
+            count += task.id in self._waiting
+        return count
+
     def _first_lane(self) -> deque[Task]:
         """Return the lane whose first task is next, of those that declare no time; there must be one."""
         while True:
@@ -193,6 +234,34 @@ class TimedTasks:
             else:
                 node = node.right
         return None
+
+    def find(self, rank: Rank) -> tuple[float, Task, int]:
+        """Return what the task of a rank, which must be there, declares; the task; and how many come before it."""
+        stack: list[_Node] = []
+        node, before = self._root, 0
+        while stack or node is not None:
+            if node is not None:
+                stack.append(node)
+                node = node.left
+                continue
+            node = stack.pop()
+            if node.rank == rank:
+                return node.seconds, node.task, before
+            before, node = before + 1, node.right
+        raise LookupError(f"no task of rank {rank}")
+
+    def count_before(self, rank: Rank) -> int:
+        """Count the tasks that come before a rank."""
+        count, left = 0, [self._root]
+        while left:
+            node = left.pop()
+            if node is None:
+                continue
+            left.append(node.left)
+            if node.rank < rank:
+                count += 1
+                left.append(node.right)
+        return count
 
     def remove(self, rank: Rank) -> Task:
         """Take out the task of a rank, which must be there."""

@@ -18,6 +18,7 @@ from parsl.dataflow.states import States
 from parsl.monitoring.queries import failures, plots
 from parsl.monitoring.queries.graphs import numbers
 from parsl.monitoring.queries.runs import Run, RunQueries, Task
+from parsl.monitoring.queries.waiting import why_waiting
 from parsl.monitoring.visualization import logs, words
 from parsl.monitoring.visualization.drawings import DRAWINGS, TASK_DRAWING, Drawing, task_url
 from parsl.monitoring.visualization.source import Answer, NotThereYetError, Source, UnreadableError
@@ -194,6 +195,7 @@ class Views:
                 "joins": _linked(queries, run.run, more.get("joins")),
                 "streams": _streams(more),
                 "failures": _of_tries(known["failure"]),
+                "waits": None if known["task"].returned is not None else why_waiting(queries, run.run, number or 0),
             }
 
         answer, stamp = await self._of_run(("task", _run_id(request), number), _run_id(request), ask)

@@ -1,0 +1,1 @@
+"""`parsl-report`: a finished run in one file, to keep beside a paper."""

@@ -1,0 +1,1 @@
+"""`parsl-top`: a run in a terminal."""
