@@ -39,12 +39,13 @@ from parsl.executors.cctools_messages import (
     Task,
 )
 from parsl.executors.cctools_task import outcome_in, wrap_call
-from parsl.executors.engine import EngineExecutor, script_path
+from parsl.executors.engine import EngineExecutor
 from parsl.executors.errors import BadStateException, ExecutorShutDownError, InvalidResourceSpecification
 from parsl.executors.high_throughput.streams import LENGTH, Stream
 from parsl.executors.remote_call import pack_call
 from parsl.executors.status_handling import BlockProviderExecutor
 from parsl.loop import Loop
+from parsl.search_path import script_folders
 
 if TYPE_CHECKING:
     from parsl.dataflow.references import Reference
@@ -156,7 +157,7 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
         self._bad_state = None
         self._begin_blocks()
         self._ending = False
-        self._path = script_path()
+        self._path = script_folders()
         if self.loop is None:
             self.loop = self._own_loop = Loop(f"{self.label}-loop")
             self._own_loop.start()

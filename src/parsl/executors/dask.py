@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.errors import OptionalModuleMissing
-from parsl.executors.engine import EngineExecutor, script_path
+from parsl.executors.engine import EngineExecutor
 from parsl.executors.errors import EngineWorkerLost, InvalidResourceSpecification
 from parsl.executors.remote_call import CallFailed, failure_of, run_packed, value_of
 from parsl.representation import RepresentationMixin
+from parsl.search_path import script_folders
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class DaskExecutor(EngineExecutor, RepresentationMixin):
             }
         client: Any = distributed.Client
         self._client = client(self.address, set_as_default=False, **options)
-        self._path = script_path()
+        self._path = script_folders()
         self._errands = SimpleQueue()
         self._courier = threading.Thread(target=self._run_errands, name=f"{self.label}-courier", daemon=True)
         self._courier.start()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
-import sys
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
@@ -23,13 +21,6 @@ if TYPE_CHECKING:
     from parsl.executors.base import Call
 
 logger = logging.getLogger(__name__)
-
-
-def script_path() -> tuple[str, ...]:
-    """Return where this process looks for modules before the standard library, as absolute folders."""
-    library = os.path.dirname(os.__file__)
-    before = itertools.takewhile(lambda folder: folder != library, map(os.path.abspath, sys.path))
-    return tuple(dict.fromkeys(folder for folder in before if not folder.endswith(".zip")))
 
 
 class EngineExecutor(ParslExecutor):

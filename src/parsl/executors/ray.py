@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.errors import ConfigurationError, OptionalModuleMissing
-from parsl.executors.engine import EngineExecutor, script_path
+from parsl.executors.engine import EngineExecutor
 from parsl.executors.errors import EngineWorkerLost, InvalidResourceSpecification
 from parsl.executors.remote_call import CallFailed, failure_of, run_packed, value_of
 from parsl.representation import RepresentationMixin
+from parsl.search_path import script_folders
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
         self._ray = ray
         # Two results: the first, which is nothing, says that the task has ended without bringing what it returned.
         self._task = ray.remote(num_returns=2, max_retries=self.max_retries)(_run)
-        self._path = ray.put(script_path())
+        self._path = ray.put(script_folders())
 
     def _connect(self, ray: Any) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, **(self.init_options or {})}

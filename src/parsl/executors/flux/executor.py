@@ -17,7 +17,7 @@ from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error
 from parsl.errors import ConfigurationError
 from parsl.executors.base import FutureCall
-from parsl.executors.engine import EngineExecutor, script_path
+from parsl.executors.engine import EngineExecutor
 from parsl.executors.errors import EngineWorkerLost, ExecutorShutDownError, InvalidResourceSpecification
 from parsl.executors.flux import messages
 from parsl.executors.flux.messages import read_result
@@ -25,6 +25,7 @@ from parsl.executors.remote_call import CallFailed, failure_of, value_of
 from parsl.loop import Loop
 from parsl.providers.base import ExecutionProvider
 from parsl.representation import RepresentationMixin
+from parsl.search_path import script_folders
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class FluxExecutor(EngineExecutor, RepresentationMixin):
             self.loop = self._own_loop = Loop(f"{self.label}-loop")
             self._own_loop.start()
         self._lost = None
-        setup = messages.Setup(script_path(), dict(self.flux_executor_kwargs))
+        setup = messages.Setup(script_folders(), dict(self.flux_executor_kwargs))
         folder = os.path.join(self.run_dir, self.label)
         os.makedirs(folder, exist_ok=True)
         from parsl.executors.flux.block import FluxBlock

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -23,6 +22,7 @@ from parsl.executors.status_handling import BlockErrorHandler
 from parsl.loop import Loop
 from parsl.providers.base import ExecutionProvider
 from parsl.representation import RepresentationMixin
+from parsl.search_path import script_path
 from parsl.usage_tracking.api import UsageInformation
 from parsl.validation import check_types
 
@@ -238,7 +238,7 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
             ipv6=":" in f"{self.loopback_address}{self.address}",
             cert_dir=self.cert_dir,
             segments=client.store.folder,
-            sys_path=_script_path(),
+            sys_path=script_path(),
             heartbeat_threshold=self.heartbeat_threshold,
             logdir=os.path.abspath(self.logdir),
             monitoring=self.monitoring_interval,
@@ -439,12 +439,3 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
 
 def _packed() -> None:
     """Stand in for the function of a call that came packed."""
-
-
-def _script_path() -> list[str]:
-    """Return where this process looks for modules, as absolute folders; see `worker.search_path`."""
-    library = os.path.dirname(os.__file__)
-    archive = os.path.join(os.path.dirname(library), "python{}{}.zip".format(*sys.version_info))
-    path = [os.path.abspath(p) for p in sys.path if isinstance(p, str)]
-    place = next((i for i, p in enumerate(path) if p in {library, archive}), len(path))
-    return [*path[:place], "", *path[place:]]
