@@ -18,8 +18,8 @@ from parsl.data_provider.data_manager import DataManager
 from parsl.dataflow.admission import Admission
 from parsl.dataflow.cancelling import Cancelling
 from parsl.dataflow.dependency_resolvers import DEEP_DEPENDENCY_RESOLVER, SHALLOW_DEPENDENCY_RESOLVER
+from parsl.dataflow.ending import Ending
 from parsl.dataflow.entry_points import EntryPoints
-from parsl.dataflow.errors import DataFlowException
 from parsl.dataflow.explaining import Explaining
 from parsl.dataflow.filing import Filing
 from parsl.dataflow.futures import AppFuture, LazyFuture
@@ -37,7 +37,7 @@ from parsl.errors import ConfigurationError, NoDataFlowKernelError
 from parsl.executors.threads import ThreadPoolExecutor
 from parsl.jobs.job_status_poller import JobStatusPoller
 from parsl.logconfigs.base import initialize_logging
-from parsl.loop import Helper, Loop, LoopClosedError
+from parsl.loop import Helper, Loop
 from parsl.utils import AtomicIDCounter
 from parsl.validation import check_types
 
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from parsl.dataflow.reports import Reports
     from parsl.executors.base import ParslExecutor
     from parsl.executors.errors import ExecutionLost
-    from parsl.monitoring import MonitoringHub
     from parsl.usage_tracking.usage import UsageTracker
 
 logger = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ INTERNAL = "_parsl_internal"
 _SPECIAL = frozenset({"parsl_resource_specification", "parsl_executors", "_parsl_staging_inhibit"})
 
 
-class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, Watching, Telling):
+class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, Watching, Telling, Ending):
     """Runs the calls of apps on executors, each as soon as what it depends on is done.
 
     One thread, the loop, owns all state of tasks; calls come in from any thread, and ends from the executors.
@@ -397,78 +396,8 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, W
             with contextlib.suppress(CancelledError):
                 task.app_fu.exception()
 
-    def cleanup(self) -> None:
-        """End the kernel: executors, their blocks and workers, threads and logs; a second call does nothing.
-
-        Tasks that have not ended fail with DataFlowException, so nobody waits for them for ever.
-        """
-        if self.cleanup_called:
-            return
-        self.cleanup_called = True
-        logger.info("Cleaning up run %s", self.run_id)
-        atexit.unregister(self.atexit_cleanup)
-        if self._admission is not None:
-            self._admission.close()
-        self.job_status_poller.close()
-        self.data_manager.close()
-        # Results that are on their way to the disk still count.
-        self._end_memoizer(self.memoizer.flush)
-        self._on_loop(self._fail_open_tasks)
-        for executor in self.executors.values():
-            try:
-                if isinstance(executor, ThreadPoolExecutor):
-                    # A call that runs can't be stopped, and nobody waits for it any more.
-                    executor.shutdown(block=False)
-                else:
-                    executor.shutdown()
-            except Exception:
-                logger.exception("Executor %s did not shut down cleanly", executor.label)
-        # What came while the executors ended is saved as well.
-        self._on_loop(self._count_answered)
-        self._end_memoizer(self.memoizer.close)
-        self._end_progress()
-        self.log_task_states()
-        if self.monitoring is not None:
-            self._end_monitoring(self.monitoring)
-        if self._usage_tracker is not None:
-            self._usage_tracker.send_end_message()
-            self._usage_tracker.close()
-        self.loop.stop()
-        self.loop.join()
-        if not self._helper.close(_HELPER_SECONDS):
-            logger.warning("A callback of a future has not ended within %g s; it is left to itself", _HELPER_SECONDS)
+    def _forget(self) -> None:
         DataFlowKernelLoader.forget(self)
-        logger.info("Cleaned up run %s", self.run_id)
-        self._end_logging()
-
-    def _end_monitoring(self, hub: MonitoringHub) -> None:
-        if self._reports is not None:
-            self._on_loop(self._reports.close)
-        try:
-            hub.close()
-        except Exception:
-            logger.exception("Monitoring did not end cleanly")
-
-    def _fail_open_tasks(self) -> None:
-        for task in list(self.tasks.values()):
-            self._fail_as_cleaned_up(task)
-
-    def _fail_as_cleaned_up(self, task: TaskRecord) -> None:
-        text = f"Task {task.id} ({task.func_name}) had not ended when the DataFlowKernel was cleaned up"
-        self._graph.fail(task, DataFlowException(text))
-
-    def _on_loop(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function on the loop; here, when the loop has ended and nobody owns the graph any more."""
-        try:
-            self.loop.call(function, *args)
-        except LoopClosedError:
-            function(*args)
-
-    def atexit_cleanup(self) -> None:
-        """End a kernel that the script has left open at its end."""
-        if not self.cleanup_called:
-            logger.warning("The script has ended without cleaning up run %s: it is cleaned up now", self.run_id)
-            self.cleanup()
 
     def __enter__(self) -> DataFlowKernel:
         return self
@@ -481,10 +410,6 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, W
                 self.wait_for_current_tasks()
         finally:
             self.cleanup()
-
-
-# How long the cleanup waits for users' callbacks.
-_HELPER_SECONDS = 10.0
 
 
 class DataFlowKernelLoader:
