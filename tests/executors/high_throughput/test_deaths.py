@@ -23,7 +23,8 @@ SHOWN = '  File "app.py", line 5 in crash'
         pytest.param(-9, "", None, 5, Death("signal SIGKILL"), id="signal"),
         pytest.param(-11, WORDS.format("Fatal\n\nStack"), None, 0, Death("signal SIGSEGV", SHOWN), id="crash"),
         pytest.param(
-            3, WORDS.format("SystemExit(3)"), None, 0, Death("exit code 3 by SystemExit(3)", SHOWN), id="SystemExit"
+            3, WORDS.format("SystemExit(3)"), None, 0,
+            Death("exit code 3 by SystemExit(3)", SHOWN, asked_for=True), id="SystemExit",
         ),
         pytest.param(
             1, WORDS.format("slow\nTimeout (0:02)!\nThread 1"), None, 0, Death("its time was over", SHOWN, "slow"),

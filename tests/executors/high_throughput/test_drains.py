@@ -38,3 +38,13 @@ def test_blocks_are_told_apart():
     assert drains.take_emptied() == ["1"]
     drains.left([b"a"])
     assert drains.take_emptied() == ["0"]
+
+
+def test_a_manager_that_joins_another_block_has_left_its_own():
+    drains = Drains()
+    drains.begin("0", [b"a"])
+    drains.joined(b"a", "0")
+    drains.joined(b"b", "1")
+    assert drains.take_emptied() == []
+    drains.joined(b"a", "1")
+    assert drains.take_emptied() == ["0"]

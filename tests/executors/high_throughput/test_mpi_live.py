@@ -59,7 +59,9 @@ def program(mpi, tmp_path):
 def load(tmp_path):
     def start(provider, **options):
         executor = MPIExecutor(label="mpi", address="127.0.0.1", provider=provider, **options)
-        DataFlowKernelLoader.load(Config(executors=[executor], strategy="none", run_dir=str(tmp_path / "runs")))
+        DataFlowKernelLoader.load(
+            Config(executors=[executor], strategy="none", system_retries=0, run_dir=str(tmp_path / "runs"))
+        )
         return executor
 
     yield start

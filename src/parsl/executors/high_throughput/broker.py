@@ -194,6 +194,7 @@ class Broker:
         known = self.managers.get(identity)
         if known is not None:
             message = self._back(known, message)
+        self._drains.joined(identity, message.block_id)
         if message.block_id in self._drains and not message.tasks:
             logger.info("Manager %r came too late: block %s is being given back", identity, message.block_id)
             self._changed.add(identity)

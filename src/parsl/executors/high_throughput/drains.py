@@ -45,6 +45,11 @@ class Drains:
             if not self._blocks[block]:
                 self._emptied.append(block)
 
+    def joined(self, manager: bytes, block: str) -> None:
+        """Note that a manager is of a block now: if it was of another before, that one has it no more."""
+        if self._block_of.get(manager, block) != block:
+            self.left([manager])
+
     def take_emptied(self) -> list[str]:
         """Return the blocks emptied since the last call."""
         emptied, self._emptied = self._emptied, []
