@@ -46,6 +46,9 @@ def test_a_live_run_is_followed_without_a_reload(tmp_path):
         page.go(hub.dashboard_url)
         page.wait("document.querySelector('#runs a')")
         run = page.run("document.querySelector('#runs a').pathname")
+        # The list of tasks fills by itself once the database has them.
+        page.go(f"{hub.dashboard_url.rstrip('/')}{run}/tasks")
+        page.wait(f"[...document.querySelectorAll('a')].some(a => a.pathname === '{run}/tasks/{second.tid}')")
         page.go(f"{hub.dashboard_url.rstrip('/')}{run}/tasks/{second.tid}")
         page.run("window.stays = 'the same page'")
         page.wait("document.querySelector('#task .state')?.textContent === 'pending'")
