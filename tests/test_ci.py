@@ -58,7 +58,7 @@ def test_services_are_started_for_the_tests_and_stopped_after_them(checkout):
     checkout.service("moto")
     code, _, calls = checkout()
     assert code == 0
-    at = calls.index("make test PYTEST_ARGS=-m 'not soak' --junitxml=build/junit.xml  missing=")
+    at = calls.index("make test PYTEST_ARGS=-m 'not soak' --junitxml=build/junit.xml  missing=radical ")
     assert {"start slurm", "start moto"} <= set(calls[:at])
     assert sorted(calls[at + 1 :]) == ["stop moto", "stop slurm"]
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_had_is_named_with_its_reason(checkout):
     code, out, calls = checkout()
     assert code == 0
     assert "slurm cannot be had here: [slurm] FAILED: no package" in out
-    assert any(call.endswith("missing=slurm") for call in calls if call.startswith("make test"))
+    assert any(call.endswith("missing=radical slurm") for call in calls if call.startswith("make test"))
 
 
 def test_a_failed_test_is_the_result_and_services_are_stopped(checkout):
