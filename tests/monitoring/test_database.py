@@ -144,10 +144,12 @@ def test_a_killed_script_loses_nothing_that_was_written(tmp_path):
         ("sqlite:////proc/nothing/there.db", "/proc/nothing"),
         ("nonsense", "no URL"),
         ("mysql://host/name", "not in 'mysql'"),
-        ("postgresql://nobody:x@127.0.0.1:1/none", "refused|psycopg2"),
+        ("postgresql://nobody:x@127.0.0.1:1/none", "refused"),
     ],
 )
 def test_a_database_that_cannot_be_used_is_told_at_the_start(tmp_path, url, words):
+    if url.startswith("postgresql"):
+        pytest.importorskip("psycopg2", reason="PostgreSQL's library is of the extra 'services'")
     with pytest.raises(MonitoringHubStartError, match=words):
         hub(tmp_path, logging_endpoint=url)
 

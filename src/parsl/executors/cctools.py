@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -371,9 +372,11 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
     def _failure_of(self, end: End) -> Exception:
         # A task whose command has failed has left no answer, which is what the engine then tells.
         by_status = end.result in {"success", "output missing"} and end.status != 0
-        killed = by_status and (end.status < 0 or end.status > 128)
+        # The engine tells a signal as a negative number, as shells do, or now and then as the bare number.
+        bare = end.status == signal.SIGKILL
+        killed = by_status and (end.status < 0 or end.status > 128 or bare)
         if killed:
-            number = -end.status if end.status < 0 else end.status - 128
+            number = abs(end.status) if end.status < 0 or bare else end.status - 128
             reason = f"the task's process was ended by signal {number}"
         elif by_status:
             reason = f"the task's command ended with exit code {end.status} and left no answer"

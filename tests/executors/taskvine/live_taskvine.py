@@ -12,7 +12,6 @@ import pytest
 
 from parsl.executors.errors import EngineWorkerLost
 from parsl.executors.taskvine import TaskVineExecutor, TaskVineFactoryConfig, TaskVineManagerConfig
-from parsl.executors.taskvine.errors import TaskVineTaskFailure
 from parsl.executors.workqueue import WorkQueueExecutor
 from parsl.providers import LocalProvider
 from tests.executors.contract import PATIENCE, ExecutorContract, add, fail
@@ -27,8 +26,7 @@ def factory(folder: Path) -> TaskVineFactoryConfig:
 
 
 class TestFactory(ExecutorContract):
-    # Without a warm server the engine sees a command that ended by signal 9.
-    LOST = (EngineWorkerLost, TaskVineTaskFailure)
+    LOST = EngineWorkerLost
     # A task that does not say what it needs gets a whole worker.
     SLOTS = 1
     SPECIFICATION: ClassVar = {"cores": 1, "memory": 100, "disk": 100, "running_time_min": 0, "priority": 2.5}
