@@ -1,15 +1,17 @@
 """What monitoring costs: `python benchmarks/monitoring.py [throughput] [events] [disk]`; all three without arguments.
 
-throughput: tasks that do nothing, on worker processes, without and with monitoring in turn.
+throughput: tasks that do nothing, on worker processes, without and with monitoring in turn, each in a fresh process.
 events:     how fast changes of tasks' states get into the database, and that none is lost.
 disk:       bytes of the database for 1,000,000 tasks, and how soon its first page of queries is answered.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +27,7 @@ from parsl.monitoring.queries import runs
 from parsl.monitoring.records import ENDED, SUBMITTED, Batch, Record, Usage, encode_usage
 
 TASKS = 60_000
-ROUNDS = 5
+ROUNDS = 8
 EVENT_TASKS = 100_000
 DISK_TASKS = 1_000_000
 
@@ -34,45 +36,59 @@ def nothing() -> None:
     """Do nothing."""
 
 
-def one_run(folder: str, monitoring: MonitoringHub | None) -> tuple[float, float]:
-    """Run tasks that do nothing.
+def one_run(monitored: bool) -> dict[str, float]:
+    """Run tasks that do nothing, without or with default monitoring.
 
     Returns:
-        Tasks per second, and the seconds that the end of the run took.
+        `rate`: tasks per second; `end`: the seconds that the end of the run took.
     """
-    kernel = DataFlowKernel(
-        Config(executors=[HighThroughputExecutor()], run_dir=folder, monitoring=monitoring, strategy="none")
-    )
-    app = python_app(nothing, data_flow_kernel=kernel)
-    for future in [app() for _ in range(1000)]:  # until all workers are there
-        future.result()
-    began = time.perf_counter()
-    for future in [app() for _ in range(TASKS)]:
-        future.result()
-    rate = TASKS / (time.perf_counter() - began)
-    began = time.perf_counter()
-    kernel.cleanup()
-    return rate, time.perf_counter() - began
+    with tempfile.TemporaryDirectory() as folder:
+        kernel = DataFlowKernel(
+            Config(
+                executors=[HighThroughputExecutor()],
+                run_dir=folder,
+                monitoring=MonitoringHub() if monitored else None,
+                strategy="none",
+            )
+        )
+        app = python_app(nothing, data_flow_kernel=kernel)
+        for future in [app() for _ in range(1000)]:  # until all workers are there
+            future.result()
+        began = time.perf_counter()
+        for future in [app() for _ in range(TASKS)]:
+            future.result()
+        rate = TASKS / (time.perf_counter() - began)
+        began = time.perf_counter()
+        kernel.cleanup()
+        end = time.perf_counter() - began
+        if monitored:
+            count = sqlite3.connect(f"{folder}/monitoring.db").execute("SELECT count(*) FROM task").fetchone()[0]
+            assert count == TASKS + 1000, count
+    return {"rate": rate, "end": end}
+
+
+def run_apart(monitored: bool) -> dict[str, float]:
+    """Do the same in a fresh process, so that no run inherits the memory of another."""
+    given = [sys.executable, __file__, "with" if monitored else "without"]
+    done = subprocess.run(given, stdout=subprocess.PIPE, check=True)
+    answer: dict[str, float] = json.loads(done.stdout)
+    return answer
 
 
 def throughput() -> None:
-    """Compare runs without and with monitoring, in turn, so that both see the same machine."""
-    without, having, ends = [], [], []
-    for _ in range(ROUNDS):
-        with tempfile.TemporaryDirectory() as folder:
-            without.append(one_run(folder, None)[0])
-            rate, end = one_run(folder, MonitoringHub())
-            having.append(rate)
-            ends.append(end)
-            count = sqlite3.connect(f"{folder}/monitoring.db").execute("SELECT count(*) FROM task").fetchone()[0]
-            assert count == TASKS + 1000, count
-    shares = [1 - b / a for a, b in zip(without, having, strict=True)]
-    print(f"tasks per second without monitoring: {' '.join(f'{r:,.0f}' for r in without)}")
-    print(f"tasks per second with monitoring:    {' '.join(f'{r:,.0f}' for r in having)}")
-    print(
-        f"slower by: median {statistics.median(shares):.1%}, of the best of each {1 - max(having) / max(without):.1%}"
-    )
-    print(f"end of a monitored run of {TASKS:,} tasks: median {statistics.median(ends):.2f} s")
+    """Compare runs without and with monitoring, in turn and in both orders, so that both see the same machine."""
+    without, having = [], []
+    for number in range(ROUNDS):
+        for monitored in (False, True) if number % 2 else (True, False):
+            (having if monitored else without).append(run_apart(monitored))
+    for name, found in (("without monitoring:", without), ("with monitoring:   ", having)):
+        rates = " ".join(f"{run['rate']:,.0f}" for run in found)
+        print(f"tasks per second {name} {rates}")
+    medians = [statistics.median(run["rate"] for run in found) for found in (without, having)]
+    shares = [1 - b["rate"] / a["rate"] for a, b in zip(without, having, strict=True)]
+    print(f"slower by: {1 - medians[1] / medians[0]:.1%} (medians), {statistics.median(shares):.1%} (median of pairs)")
+    end = statistics.median(run["end"] for run in having)
+    print(f"end of a monitored run of {TASKS:,} tasks: median {end:.2f} s")
 
 
 def records_of(task: int, at: float, usage: bytes) -> list[Record]:
@@ -93,13 +109,12 @@ def write_run(folder: str, tasks: int) -> float:
     began = time.perf_counter()
     now = time.time()
     for first in range(0, tasks, 1000):
-        batch = Batch()
+        records: list[Record] = []
         for task in range(first, min(first + 1000, tasks)):
             at = now + task / 1000
             usage = encode_usage(Usage(at + 0.19, at + 0.01, at + 0.19, "0", "node-17", 4711, 0.17, 0.01, 90 << 20))
-            for record in records_of(task, at, usage):
-                batch.append(record)
-        hub.send_records(batch)
+            records += records_of(task, at, usage)
+        hub.send_records(Batch(records))
     hub.close()
     return time.perf_counter() - began
 
@@ -133,6 +148,8 @@ def disk() -> None:
 
 
 if __name__ == "__main__":
-    chosen = sys.argv[1:] or ["throughput", "events", "disk"]
-    for name in chosen:
-        {"throughput": throughput, "events": events, "disk": disk}[name]()
+    if sys.argv[1:] in (["with"], ["without"]):
+        print(json.dumps(one_run(monitored=sys.argv[1] == "with")))
+    else:
+        for name in sys.argv[1:] or ["throughput", "events", "disk"]:
+            {"throughput": throughput, "events": events, "disk": disk}[name]()

@@ -29,7 +29,7 @@ EVIL = "<script>alert(1)</script>"
 def made(folder: Path, count: int = 120, began: float = 1_700_000_000.0, **options: Any) -> Path:
     """Make a run of `count` tasks; return its folder. Of each ten the last has failed."""
     run = hub(folder, workflow_name=f"census {EVIL}", **options)
-    run.send_records(Batch(_records(count, began)))
+    run.send_records(Batch(list(_records(count, began))))
     run.close()
     return folder / "run-1"
 

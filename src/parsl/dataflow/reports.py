@@ -29,6 +29,7 @@ from parsl.monitoring.records import (
     RAN,
     SUBMITTED,
     Batch,
+    Record,
 )
 from parsl.monitoring.remote import Monitored
 
@@ -42,7 +43,9 @@ LOOK_SECONDS = 0.25
 # Of so many tasks it is told at a look. Of a burst of short ones, most will have ended by the time it is their turn.
 MOST_AT_A_LOOK = 4000
 
-_DONE = int(States.exec_done)
+# Looked up once: for each task they are compared several times.
+_UNSCHED, _PENDING, _LAUNCHED, _EXEC_DONE = States.unsched, States.pending, States.launched, States.exec_done
+_DONE = int(_EXEC_DONE)
 
 # Of so many failures the traceback is kept as well, and of each traceback the end.
 _MOST_TRACEBACKS = 1000
@@ -76,7 +79,7 @@ class Reports:
         self._interval = interval
         self.radios: dict[str, RadioConfig | None] = {}
         self.wraps = False
-        self._records = Batch()
+        self._records: list[Record] = []
         # By number: a record that has ended is not kept for this.
         self._fresh: deque[int] = deque()
         self._tracebacks = 0
@@ -85,9 +88,9 @@ class Reports:
         """Send what has gathered."""
         if self._fresh and self._timer is None:
             self._timer = self._loop.call_later(LOOK_SECONDS, self.look)
-        if self._records.count:
-            records, self._records = self._records, Batch()
-            self._send(records)
+        if self._records:
+            self._send(Batch(self._records))
+            self._records.clear()
 
     def set_radio(self, label: str, radio: RadioConfig | None) -> None:
         """Say by which radio the tasks of an executor are to send what they use."""
@@ -111,22 +114,21 @@ class Reports:
     def moved(self, task: TaskRecord, old: States) -> None:
         """A task has changed its state."""
         state = task.status
-        if state is States.exec_done and not task.told and old is States.launched and not task.kwargs:
-            self._ran(task)
-        elif state is States.launched:
+        if state is _PENDING and old is _UNSCHED and not task.depends:
+            self._fresh.append(task.id)
+        elif state is _LAUNCHED:
             if task.told:
                 self._launched(task)
+        elif state is _EXEC_DONE and old is _LAUNCHED and _is_plain(task):
+            self._ran(task)
         elif state in FINAL_STATES:
             self._tell(task)
             self._ended(task, old)
-        elif old is States.unsched:
-            if task.depends:
-                self._tell(task)  # at once: when it is launched, the record forgets what it has waited for
-            else:
-                self._fresh.append(task.id)
         else:
+            # One that waits for others is told of at once: when it is launched, the record forgets for what it waited.
             self._tell(task)
-            self._on_the_way(task)
+            if old is not _UNSCHED:
+                self._on_the_way(task)
 
     def look(self) -> None:
         """Tell of tasks that were submitted a while ago and have not ended; many have, and are told of as a whole."""
@@ -160,23 +162,11 @@ class Reports:
         )  # fmt: skip
 
     def _ran(self, task: TaskRecord) -> None:
-        if task.depends or task.memoize or task.join or task.hashsum or task.fail_count:
-            self._tell(task)
-            self._ended(task, States.launched)
-            return
+        """Tell the whole of a task that went straight through."""
         task.told = True
+        now = time.time()
         self._records.append(
-            (
-                RAN,
-                task.id,
-                task.func_name,
-                task.executor,
-                task.invoked,
-                task.try_launched,
-                time.time(),
-                _DONE,
-                task.usage,
-            )
+            (RAN, task.id, task.func_name, task.executor, task.invoked, task.try_launched, now, _DONE, task.usage)
         )
 
     def _launched(self, task: TaskRecord) -> None:
@@ -253,6 +243,19 @@ class Reports:
             self._tracebacks += 1
             text = "".join(traceback.format_exception(exception))[-_LONGEST_TRACEBACK:]
         self._records.append((FAILED, task.id, task.try_id, type(exception).__name__, shown(exception), text))
+
+
+def _is_plain(task: TaskRecord) -> bool:
+    """Tell whether one record says all of a task that is done."""
+    return not (
+        task.told
+        or task.kwargs
+        or task.depends
+        or task.memoize
+        or task.join
+        or task.hashsum
+        or task.fail_count
+    )  # fmt: skip
 
 
 def _text(value: Any) -> str:

@@ -68,10 +68,10 @@ class WaitingReports:
         # The same word again is news too: that it still holds.
         steps = {step.task: step for step in (explanation.steps[0], explanation.blocker)}
         now = time.time()
-        said = Batch(
+        said = [
             (WAITS, step.task, now, step.cause.reason.value, step.cause.text, list(step.cause.details))
             for step in steps.values()
             if step.task is not None and step.cause.reason not in _IN_THE_DATABASE
-        )
-        if said.count:
-            self._send(said)
+        ]
+        if said:
+            self._send(Batch(said))

@@ -47,7 +47,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 
 # While the run goes on, this process takes such a share of one core at most, so that the tasks have the rest: the
 # journal can wait. It rests for so long at most, and not at all when the journal has grown beyond so many bytes.
-LARGEST_SHARE = 1 / 8
+LARGEST_SHARE = 1 / 16
 LONGEST_REST = 2.0
 LARGEST_LAG = 256 * 2**20
 
@@ -55,7 +55,7 @@ LARGEST_LAG = 256 * 2**20
 LAST_SECONDS = 600.0
 
 # The workers' turn comes first where there are not enough cores for all.
-NICENESS = 10
+NICENESS = 19
 
 # What libraries leave behind in circles is collected once in so many batches.
 _BATCHES_PER_COLLECTION = 200

@@ -7,7 +7,7 @@ kind below. Times are seconds since the epoch.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -109,35 +109,33 @@ class WorkerFacts(NamedTuple):
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
-encode_into = _encoder.encode_into
 decode = msgspec.msgpack.Decoder().decode
 
 
-# The head of a list of so many packed objects, as msgpack has it.
+# The head of a list of so many packed objects, as msgpack has it; and the sizes of the shorter heads of its packer.
 _LIST_HEAD = struct.Struct(">BI")
 _LIST = 0xDD
+_TINY_LIST, _SHORT_LIST = 16, 2**16
 
 
 class Batch:
-    """Records, packed one behind the other as they come: no object of theirs stays."""
+    """Records, packed one behind the other: no object of theirs stays.
+
+    Args:
+        records: all of them; packed in one go, since a call for each costs more than the packing. What cannot be
+            written as UTF-8 in their texts, as in odd names of files, is escaped.
+    """
 
     __slots__ = ("count", "data")
 
-    def __init__(self, records: Iterable[Record] = ()) -> None:
-        self.count = 0
-        self.data = bytearray()
-        for record in records:
-            self.append(record)
-
-    def append(self, record: Record) -> None:
-        """Add a record; what cannot be written as UTF-8 in its texts, as in odd names of files, is escaped."""
-        size = len(self.data)
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.count = count = len(records)
         try:
-            encode_into(record, self.data, -1)
+            packed = encode(records)
         except UnicodeEncodeError:
-            del self.data[size:]
-            encode_into(_escaped(record), self.data, -1)
-        self.count += 1
+            packed = encode(_escaped(records))
+        head = 1 if count < _TINY_LIST else 3 if count < _SHORT_LIST else _LIST_HEAD.size
+        self.data = packed[head:]
 
 
 def _escaped(value: Any) -> Any:

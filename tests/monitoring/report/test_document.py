@@ -82,7 +82,7 @@ def test_a_run_without_tasks(tmp_path):
 
 def test_a_run_that_goes_on(tmp_path):
     made = hub(tmp_path)
-    made.send_records(finished.Batch(finished._records(12, 1_700_000_000.0)))
+    made.send_records(finished.Batch(list(finished._records(12, 1_700_000_000.0))))
     try:
         from tests.live.pilot import wait_for
 
