@@ -14,7 +14,10 @@ from parsl.dataflow.dflow import DataFlowKernel
 from parsl.executors.base import ParslExecutor
 from parsl.executors.errors import EngineWorkerLost
 from parsl.executors.threads import ThreadPoolExecutor
-from tests.executors.contract import PATIENCE, add, count_bytes, make_bytes
+from tests.executors.contract import PATIENCE, count_bytes, make_bytes
+
+# Larger than what engines send along with the word that a task has ended.
+SIZE = 300_000
 
 
 def run(kernel: DataFlowKernel, where: str, function: Any, *args: Any, **options: Any) -> Any:
@@ -45,49 +48,50 @@ class ReferencesContract:
         assert len(data.result(timeout=PATIENCE)) == 3_000_000
 
     def test_the_script_can_ask_for_what_has_stayed(self, kernel: DataFlowKernel) -> None:
-        one = run(kernel, "there", add, 1)
-        assert run(kernel, "there", add, one, 1).result(timeout=PATIENCE) == 2
-        assert one.exception(timeout=PATIENCE) is None
-        assert one.result(timeout=PATIENCE) == 1
+        data = run(kernel, "there", make_bytes, SIZE)
+        assert run(kernel, "there", count_bytes, data).result(timeout=PATIENCE) == SIZE
+        assert data.exception(timeout=PATIENCE) is None
+        assert data.result(timeout=PATIENCE) == make_bytes(SIZE)
 
     def test_a_result_that_others_wait_for_comes_at_once(self, kernel: DataFlowKernel) -> None:
-        one = run(kernel, "there", add, 1)
-        both = [run(kernel, "there", add, one, 1), run(kernel, "here", add, one, 2)]
-        assert [f.result(timeout=PATIENCE) for f in both] == [2, 3]
-        assert one.reference is None
+        data = run(kernel, "there", make_bytes, SIZE)
+        both = [run(kernel, where, count_bytes, data) for where in ("there", "here")]
+        assert [f.result(timeout=PATIENCE) for f in both] == [SIZE, SIZE]
+        assert data.reference is None
 
     def test_references_deep_in_an_argument(self, kernel: DataFlowKernel) -> None:
-        one = run(kernel, "there", add, 1)
-        inside = run(kernel, "there", lambda boxes: sum(boxes[0]["numbers"]), [{"numbers": [one, one]}])
-        assert inside.result(timeout=PATIENCE) == 2
+        data = run(kernel, "there", make_bytes, SIZE)
+        inside = run(kernel, "there", lambda boxes: sum(map(len, boxes[0]["data"])), [{"data": [data, data]}])
+        assert inside.result(timeout=PATIENCE) == 2 * SIZE
 
     def test_what_is_remembered_or_joined_comes(self, kernel: DataFlowKernel) -> None:
-        one = run(kernel, "there", add, 1, cache=True)
-        assert run(kernel, "there", add, one, 1, cache=True).result(timeout=PATIENCE) == 2
+        one = run(kernel, "there", make_bytes, SIZE, cache=True)
+        assert run(kernel, "there", count_bytes, one, cache=True).result(timeout=PATIENCE) == SIZE
         assert one.reference is None
-        two = run(kernel, "there", add, 2)
-        assert run(kernel, "there", add, two, 1).result(timeout=PATIENCE) == 3
-        assert join_app(lambda: [two, one], data_flow_kernel=kernel)().result(timeout=PATIENCE) == [2, 1]
+        two = run(kernel, "there", make_bytes, SIZE + 1)
+        assert run(kernel, "there", count_bytes, two).result(timeout=PATIENCE) == SIZE + 1
+        joined = join_app(lambda: [two, one], data_flow_kernel=kernel)().result(timeout=PATIENCE)
+        assert [len(data) for data in joined] == [SIZE + 1, SIZE]
 
     def test_another_kernel_is_given_the_value(self, kernel: DataFlowKernel, tmp_path: Path) -> None:
-        one = run(kernel, "there", add, 1)
-        assert run(kernel, "there", add, one, 1).result(timeout=PATIENCE) == 2
-        assert one.reference is not None
+        data = run(kernel, "there", make_bytes, SIZE)
+        assert run(kernel, "there", count_bytes, data).result(timeout=PATIENCE) == SIZE
+        assert data.reference is not None
         with DataFlowKernel(Config(run_dir=str(tmp_path / "other"), strategy="none")) as other:
-            assert python_app(add, data_flow_kernel=other)(one, 5).result(timeout=PATIENCE) == 6
+            assert python_app(count_bytes, data_flow_kernel=other)(data).result(timeout=PATIENCE) == SIZE
 
     def test_what_has_stayed_is_gone_with_the_kernel(self, kernel: DataFlowKernel) -> None:
-        one = run(kernel, "there", add, 1)
-        two = run(kernel, "there", add, one, 1)
-        assert two.result(timeout=PATIENCE) == 2
+        data = run(kernel, "there", make_bytes, SIZE)
+        count = run(kernel, "there", count_bytes, data)
+        assert count.result(timeout=PATIENCE) == SIZE
         kernel.cleanup()
-        assert two.result(timeout=PATIENCE) == 2
+        assert count.result(timeout=PATIENCE) == SIZE
         with pytest.raises(EngineWorkerLost, match="ask for it before the kernel ends"):
-            one.result(timeout=PATIENCE)
+            data.result(timeout=PATIENCE)
 
     def test_results_that_are_not_to_stay(self, executor_that_keeps_nothing: ParslExecutor, tmp_path: Path) -> None:
         config = Config(executors=[executor_that_keeps_nothing], run_dir=str(tmp_path), strategy="none")
         with DataFlowKernel(config) as kernel:
-            one = run(kernel, "there", add, 1)
-            assert run(kernel, "there", add, one, 1).result(timeout=PATIENCE) == 2
-            assert one.reference is None
+            data = run(kernel, "there", make_bytes, SIZE)
+            assert run(kernel, "there", count_bytes, data).result(timeout=PATIENCE) == SIZE
+            assert data.reference is None

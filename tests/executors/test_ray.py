@@ -16,7 +16,7 @@ from parsl.errors import ConfigurationError, OptionalModuleMissing
 from parsl.executors.errors import EngineWorkerLost
 from parsl.executors.ray import RayExecutor
 from tests.executors.contract import PATIENCE, ExecutorContract, add
-from tests.executors.contract_references import ReferencesContract
+from tests.executors.contract_references import ReferencesContract, run
 
 ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
 pytestmark = [
@@ -66,6 +66,11 @@ class TestReferences(ReferencesContract):
     @pytest.fixture
     def executor_that_keeps_nothing(self, cluster: None) -> RayExecutor:
         return RayExecutor(keep_results=False)
+
+    def test_a_small_result_comes_with_the_word_that_its_task_has_ended(self, kernel: DataFlowKernel) -> None:
+        one = run(kernel, "there", add, 1)
+        assert run(kernel, "there", add, one, 1).result(timeout=PATIENCE) == 2
+        assert one.reference is None
 
 
 def test_a_connection_that_was_there_outlives_the_kernel(executor: RayExecutor, tmp_path: Path) -> None:

@@ -27,12 +27,15 @@ logger = logging.getLogger(__name__)
 # What Ray calls the keys of a specification that all executors share; other keys are resources of the cluster's own.
 _OPTIONS = {"cores": "num_cpus", "gpus": "num_gpus", "memory": "memory"}
 
+# Ray sends results up to 100 KB with the word that a task has ended; this leaves room for what it adds.
+_SMALL_BYTES = 64 * 1024
+
 
 class RayExecutor(EngineExecutor, RepresentationMixin):
     """Runs tasks on a Ray cluster; scaling is left to Ray's own autoscaler.
 
-    A result that only feeds further tasks on this executor stays in Ray's object store; it is brought here when
-    somebody asks for it, as long as the kernel runs. A resource specification may hold `cores`, `gpus`, `memory`
+    A result of more than 64 KB that only feeds further tasks on this executor stays in Ray's object store; it is brought
+    here when somebody asks for it, as long as the kernel runs. A resource specification may hold `cores`, `gpus`, `memory`
     (megabytes) and the cluster's own resources.
 
     Args:
@@ -74,7 +77,6 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
         self.working_dir = working_dir
         self._ray: Any = None
         self._task: Any = None
-        self._path: Any = None
         self._began_here = False
         # Resources of the cluster.
         self._declared: set[str] = set()
@@ -90,9 +92,13 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
         if self._began_here:
             self._connect(ray)
         self._ray = ray
-        # Two results: the first, which is nothing, says that the task has ended without bringing what it returned.
-        self._task = ray.remote(num_returns=2, max_retries=self.max_retries)(_run)
-        self._path = ray.put(script_folders())
+        # With the function, which Ray sends once: as an argument, each task would first have to get hold of it.
+        path = script_folders()
+
+        def run(packed: bytes, *kept: bytes) -> tuple[bytes | None, bytes | None]:
+            return _run(path, packed, *kept)
+
+        self._task = ray.remote(num_returns=2, max_retries=self.max_retries)(run)
 
     def _connect(self, ray: Any) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, **(self.init_options or {})}
@@ -109,7 +115,7 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
 
     def _stop_engine(self) -> None:
         ray, self._ray = self._ray, None
-        self._task = self._path = None
+        self._task = None
         if self._began_here:
             ray.shutdown()
 
@@ -135,11 +141,11 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
             if "memory" in options:
                 options["memory"] = int(options["memory"] * 2**20)
             task = task.options(**options, resources={k: v for k, v in resources.items() if k not in _OPTIONS})
-        ended, result = task.remote(packed, self._path, *[r.object for r in references if isinstance(r, RayReference)])
+        ended, result = task.remote(packed, *[r.object for r in references if isinstance(r, RayReference)])
         ended.future().add_done_callback(lambda f: self._on_end(number, f, result))
         return ended
 
-    def _on_end(self, number: int, ended: Future[None], result: Any) -> None:
+    def _on_end(self, number: int, ended: Future[bytes | None], result: Any) -> None:
         call = self._open.get(number)
         if call is None:
             return
@@ -148,6 +154,10 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
             # The result has the same exception, of which Ray would say that nobody looked at it.
             result.future().add_done_callback(lambda f: f.exception())
             self._ended(number, self._failure(exception, call.id))
+            return
+        small = ended.result()
+        if small is not None:
+            self._ended(number, value_of(small))
             return
         reference = RayReference(self, result)
         if self.keep_results:
@@ -216,6 +226,12 @@ class RayReference(Reference):
         self._owner.bring(self.object, done)
 
 
-def _run(packed: bytes, path: Sequence[str], *kept: bytes) -> tuple[None, bytes]:
-    """Make a packed call; on Ray's worker."""
-    return None, run_packed(packed, path, *kept)
+def _run(path: Sequence[str], packed: bytes, *kept: bytes) -> tuple[bytes | None, bytes | None]:
+    """Make a packed call; on Ray's worker.
+
+    Returns:
+        Two results, of which one is None: a small one comes with the word that the task has ended; a large one stays in
+        the object store, and the first says that the task has ended without bringing it.
+    """
+    result = run_packed(packed, path, *kept)
+    return (result, None) if len(result) <= _SMALL_BYTES else (None, result)
