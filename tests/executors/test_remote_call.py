@@ -11,7 +11,17 @@ import pytest
 
 from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error, Outcome, Value
-from parsl.executors.remote_call import CallFailed, failure_of, note, pack_call, run_packed, unpack, value_of
+from parsl.executors.remote_call import (
+    CallFailed,
+    failure_of,
+    note,
+    pack_call,
+    pack_parts,
+    run_packed,
+    run_parts,
+    unpack,
+    value_of,
+)
 from parsl.serialize.errors import DeserializationError, SerializationError
 
 
@@ -67,6 +77,25 @@ def test_large_buffers_go_along() -> None:
     data = bytearray(b"x" * 1_000_000)
     call, _ = pack_call(lambda d: bytes(d) + b"y", (data,), {})
     assert unpack(run_packed(call)) == b"x" * 1_000_000 + b"y"
+
+
+@pytest.mark.parametrize("value", [None, 7, "text", (1, [2]), {"a": 1}, b"x" * 1_000_000])
+def test_parts_do_as_well_as_one_string(value: Any) -> None:
+    parts, references = pack_parts(lambda a, b: (a, b)[0], (value,), {"b": bytearray(1_000_000)})
+    assert references == []
+    # As any engine sends them.
+    done = run_parts(*pickle.loads(pickle.dumps(parts)))
+    assert value_of(pickle.loads(pickle.dumps(done))) == Value(value)
+
+
+def test_a_plain_result_stays_as_it_is_and_others_are_packed() -> None:
+    assert run_parts(*pack_parts(lambda: 7, (), {})[0]) == (7,)
+    packed = run_parts(*pack_parts(lambda: lambda: 7, (), {})[0])
+    assert isinstance(packed, bytes)
+    assert unpack(packed)() == 7
+    with pytest.raises(CallFailed) as raised:
+        run_parts(*pack_parts(lambda: 1 / 0, (), {})[0])
+    assert isinstance(failure_of(raised.value, 1).exception, ZeroDivisionError)
 
 
 def test_an_exception_comes_as_one_that_any_engine_can_carry() -> None:

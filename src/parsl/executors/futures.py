@@ -13,12 +13,13 @@ from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error, Outcome
 from parsl.executors.engine import EngineExecutor
 from parsl.executors.errors import EngineWorkerLost, InvalidResourceSpecification
-from parsl.executors.remote_call import CallFailed, failure_of, run_packed, value_of
+from parsl.executors.remote_call import CallFailed, failure_of, pack_parts, run_parts, value_of
 from parsl.representation import RepresentationMixin
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
     from parsl.data_provider.staging import Staging
+    from parsl.executors.base import Call
 
 logger = logging.getLogger(__name__)
 
@@ -86,19 +87,22 @@ class FuturesExecutor(EngineExecutor, RepresentationMixin):
                 set(resources), f"Executor {self.label} has no resource_keyword, so it takes no resource specification."
             )
 
+    def _pack(self, call: Call) -> tuple[list[bytes], Sequence[Reference]]:
+        return pack_parts(call.func, call.args, call.kwargs)
+
     def _send(
-        self, number: int, packed: bytes, references: Sequence[Reference], resources: dict[str, Any]
-    ) -> Future[bytes]:
+        self, number: int, packed: list[bytes], references: Sequence[Reference], resources: dict[str, Any]
+    ) -> Future[Any]:
         options: dict[str, Any] = {self.resource_keyword: resources} if self.resource_keyword and resources else {}
         assert self._pool is not None
         try:
-            future: Future[bytes] = self._pool.submit(run_packed, packed, **options)
+            future: Future[Any] = self._pool.submit(run_parts, *packed, **options)
         except BrokenExecutor as e:
             if isinstance(self.executor, Executor):
                 advice = "give the executor a function that makes the pool, and it is replaced when it breaks"
                 raise EngineWorkerLost(self.label, f"{e}; {advice}") from e
             self._replace(self._pool)
-            future = self._pool.submit(run_packed, packed, **options)
+            future = self._pool.submit(run_parts, *packed, **options)
         future.add_done_callback(lambda f: self._on_end(number, f))
         return future
 
@@ -122,7 +126,7 @@ class FuturesExecutor(EngineExecutor, RepresentationMixin):
         for worker in list(self._workers.values()):
             worker.kill()
 
-    def _on_end(self, number: int, future: Future[bytes]) -> None:
+    def _on_end(self, number: int, future: Future[Any]) -> None:
         call = self._open.get(number)
         if call is None:
             return
@@ -140,5 +144,5 @@ class FuturesExecutor(EngineExecutor, RepresentationMixin):
             outcome = Error(e)
         self._ended(number, outcome)
 
-    def _revoke(self, number: int, handle: Future[bytes], answer: Callable[[bool], object]) -> None:
+    def _revoke(self, number: int, handle: Future[Any], answer: Callable[[bool], object]) -> None:
         answer(handle.cancel())

@@ -10,15 +10,18 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.dataflow.references import Reference, arriving, packing
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.serialize import facade
+from parsl.serialize.pickling import is_plain
 
 # Whether a worker may keep a function for further calls, or each is to have a fresh one, with the state it had here.
 _KEPT, _FRESH = b"k", b"f"
+
+_Packed = TypeVar("_Packed")
 
 
 class CallFailed(Exception):
@@ -36,13 +39,13 @@ class CallFailed(Exception):
         return f"an exception of {len(self.packed)} bytes"
 
 
-def pack_call(
+def pack_parts(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[bytes, list[Reference]]:
-    """Pack a call.
+) -> tuple[list[bytes], list[Reference]]:
+    """Pack a call, in several byte strings.
 
     Returns:
-        The packed call, and the references among its arguments, whose packed values `run_packed` wants in this order.
+        The parts of the call, which `run_parts` takes, and the references among its arguments.
 
     Raises:
         SerializationError: naming the argument that cannot be packed.
@@ -50,7 +53,22 @@ def pack_call(
     with packing() as references:
         body, buffers = facade.pack_arguments(args, kwargs)
     kept = _KEPT if facade.stays_the_same(function) else _FRESH
-    return _joined(kept, facade.pack_function(function), body, *buffers), references
+    return [kept, facade.pack_function(function), body, *map(bytes, buffers)], references
+
+
+def pack_call(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[bytes, list[Reference]]:
+    """Pack a call, in one byte string.
+
+    Returns:
+        The packed call, and the references among its arguments, whose packed values `run_packed` wants in this order.
+
+    Raises:
+        SerializationError: naming the argument that cannot be packed.
+    """
+    parts, references = pack_parts(function, args, kwargs)
+    return facade.pack_buffers(parts), references
 
 
 def run_packed(call: bytes, path: Sequence[str] = (), *kept: bytes) -> bytes:
@@ -69,22 +87,50 @@ def run_packed(call: bytes, path: Sequence[str] = (), *kept: bytes) -> bytes:
         KeyboardInterrupt: the engine has interrupted the call.
     """
     sys.path += [folder for folder in path if folder not in sys.path]
+    return _run(lambda: _open(facade.unpack_buffers(call), kept), _packed)
+
+
+def run_parts(*parts: bytes) -> bytes | tuple[Any]:
+    """Make a call without references, in the parts of `pack_parts`; on the engine's worker.
+
+    Returns:
+        For `value_of`: the packed result; a plain one, which any engine can carry, as it is, alone in a tuple.
+
+    Raises:
+        CallFailed: the call raised an exception, even one that asks for the end of the process.
+        KeyboardInterrupt: the engine has interrupted the call.
+    """
+    return _run(lambda: _open(parts, ()), _packed_unless_plain)
+
+
+def _run(open_call: Callable[[], tuple[Any, Any, Any]], pack: Callable[[Any], _Packed]) -> _Packed:
     try:
-        kind, function, body, *buffers = facade.unpack_buffers(call)
-        with arriving(lambda number: unpack(kept[number])):
-            args, kwargs = facade.unpack(body, buffers)
-        unpacked = _function(function) if kind == _KEPT else facade.deserialize(function)
-        packed, out = facade.pack_result(unpacked(*args, **kwargs))
+        function, args, kwargs = open_call()
+        return pack(function(*args, **kwargs))
     except KeyboardInterrupt:
         raise  # how engines stop a task that runs
     except BaseException as e:  # noqa: BLE001 - whatever the task raises is its result
         traceback = e.__traceback__ and e.__traceback__.tb_next
         where = f"host {socket.gethostname()}, process {os.getpid()}"
         packed, out = facade.pack((RemoteExceptionWrapper(type(e), e, traceback), where), "the exception")
-    else:
-        return _joined(packed, *out)
     # Not while the exception is handled, which would make it a part of this one: an engine may be unable to carry it.
     raise CallFailed(_joined(packed, *out))
+
+
+def _open(parts: Sequence[bytes], kept: Sequence[bytes]) -> tuple[Any, Any, Any]:
+    kind, function, body, *buffers = parts
+    with arriving(lambda number: unpack(kept[number])):
+        args, kwargs = facade.unpack(body, buffers)
+    return (_function(function) if kind == _KEPT else facade.deserialize(function)), args, kwargs
+
+
+def _packed(result: Any) -> bytes:
+    packed, out = facade.pack_result(result)
+    return _joined(packed, *out)
+
+
+def _packed_unless_plain(result: Any) -> bytes | tuple[Any]:
+    return (result,) if is_plain((result,)) else _packed(result)
 
 
 def unpack(packed: bytes) -> Any:
@@ -97,10 +143,10 @@ def unpack(packed: bytes) -> Any:
     return facade.unpack(body, buffers)
 
 
-def value_of(packed: bytes) -> Outcome:
-    """Unpack what `run_packed` returned; what cannot be unpacked is the error of this one task."""
+def value_of(packed: bytes | tuple[Any]) -> Outcome:
+    """Unpack what `run_packed` or `run_parts` returned; what cannot be unpacked is the error of this one task."""
     try:
-        return Value(unpack(packed))
+        return Value(packed[0] if isinstance(packed, tuple) else unpack(packed))
     except Exception as e:  # noqa: BLE001 - unpacking runs users' code
         return Error(e)
 
