@@ -10,7 +10,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import socket
 import threading
 import time
 from collections import deque
@@ -71,12 +70,8 @@ class Loop:
         self._poller = best_poller()
         # What to call at which event of each descriptor.
         self._watched: dict[int, dict[int, Callable[[], object]]] = {}
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
-        self.add_reader(self._wake_out, self._drain_wake)
-        # True only while the loop thread may be asleep: the one poster that finds it set clears it and writes the
-        # wake-up byte, so a burst of posts costs one system call.
+        # True only while the loop thread may be asleep: the one poster that finds it set clears it and wakes the
+        # loop, so a burst of posts costs one system call.
         self._sleeping = False
         self._running = True
         self._ended = threading.Event()
@@ -94,7 +89,7 @@ class Loop:
         self._inbox.append((function, args))
         if self._sleeping:
             self._sleeping = False
-            self._wake()
+            self._poller.wake()
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function(*args)` on the loop and return its result; made at once when already on the loop.
@@ -265,16 +260,6 @@ class Loop:
         except Exception:
             logger.exception("%s: a callback failed: %r", self.name, function)
 
-    def _wake(self) -> None:
-        try:
-            self._wake_in.send(b"\0")
-        except (BlockingIOError, OSError):
-            # Full: the loop has wake-ups waiting. Closed: the loop has ended and nobody is to be woken.
-            logger.debug("%s: wake-up not written", self.name)
-
-    def _drain_wake(self) -> None:
-        self._wake_out.recv(4096)
-
     def _stop(self) -> None:
         self._running = False
 
@@ -289,8 +274,6 @@ class Loop:
         # What is closed after the loop has ended is not watched any more.
         self._watched.clear()
         self._poller.close()
-        self._wake_in.close()
-        self._wake_out.close()
 
 
 class Helper:
