@@ -34,9 +34,9 @@ _SMALL_BYTES = 64 * 1024
 class RayExecutor(EngineExecutor, RepresentationMixin):
     """Runs tasks on a Ray cluster; scaling is left to Ray's own autoscaler.
 
-    A result of more than 64 KB that only feeds further tasks on this executor stays in Ray's object store; it is brought
-    here when somebody asks for it, as long as the kernel runs. A resource specification may hold `cores`, `gpus`, `memory`
-    (megabytes) and the cluster's own resources.
+    A result of more than 64 KB that only feeds further tasks on this executor stays in Ray's object store; it is
+    brought here when somebody asks for it, as long as the kernel runs. A resource specification may hold `cores`,
+    `gpus`, `memory` (megabytes) and the cluster's own resources.
 
     Args:
         label: name of the executor.
