@@ -58,7 +58,7 @@ def test_services_are_started_for_the_tests_and_stopped_after_them(checkout):
     checkout.service("moto")
     code, _, calls = checkout()
     assert code == 0
-    at = calls.index("make test PYTEST_ARGS=-m 'not soak' --junitxml=build/junit.xml  missing=radical ")
+    at = calls.index("make test PYTEST_ARGS=-m 'not soak' --junitxml=build/junit.xml  missing=")
     assert {"start slurm", "start moto"} <= set(calls[:at])
     assert sorted(calls[at + 1 :]) == ["stop moto", "stop slurm"]
 
@@ -70,13 +70,20 @@ def test_what_was_up_before_is_left_up(checkout):
     assert "stop slurm" not in calls
 
 
+def test_radical_pilot_is_made_ready_and_no_session_of_others_is_ended(checkout):
+    checkout.service("radical")
+    code, _, calls = checkout()
+    assert code == 0
+    assert [call for call in calls if call.endswith(" radical")] == ["start radical"]
+
+
 def test_what_cannot_be_had_is_named_with_its_reason(checkout):
     checkout.service("slurm", start=1, words="FAILED: no package")
     checkout.service("gridengine")
     code, out, calls = checkout()
     assert code == 0
     assert "slurm cannot be had here: [slurm] FAILED: no package" in out
-    assert any(call.endswith("missing=radical slurm") for call in calls if call.startswith("make test"))
+    assert any(call.endswith("missing=slurm") for call in calls if call.startswith("make test"))
 
 
 def test_a_failed_test_is_the_result_and_services_are_stopped(checkout):

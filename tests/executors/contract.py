@@ -125,6 +125,7 @@ class ExecutorContract:
         LOST: what a task raises whose worker was killed.
         SPECIFICATION: a resource specification that is understood; None where none is.
         TASKS: how many tasks the test of many runs.
+        LINKS: how many tasks the chain has.
     """
 
     SEPARATE = True
@@ -134,6 +135,7 @@ class ExecutorContract:
     SPECIFICATION: ClassVar[dict[str, Any] | None] = None
     WRONG_SPECIFICATION: ClassVar[dict[str, Any]] = {"no_such_resource": 1}
     TASKS = 1000
+    LINKS = 20
 
     @pytest.fixture
     def kernel(self, executor: ParslExecutor, tmp_path: Path) -> Iterator[DataFlowKernel]:
@@ -191,9 +193,9 @@ class ExecutorContract:
 
     def test_a_chain(self, kernel: DataFlowKernel) -> None:
         future = self.call(kernel, add, 0)
-        for _ in range(20):
+        for _ in range(self.LINKS):
             future = self.call(kernel, add, future, 1)
-        assert future.result(timeout=PATIENCE) == 20
+        assert future.result(timeout=PATIENCE) == self.LINKS
 
     def test_a_failure_reaches_what_depends_on_it(self, kernel: DataFlowKernel) -> None:
         error = self.call(kernel, add, self.call(kernel, fail, 1)).exception(timeout=PATIENCE)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PATIENCE = 280
 
 
 def run_elsewhere(python: str | Path | None, file: Path, tmp_path: Path, **environment: str) -> None:
@@ -29,9 +30,13 @@ def run_elsewhere(python: str | Path | None, file: Path, tmp_path: Path, **envir
     arguments = ["-m", "services", "-q", "-W", "ignore", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}"]
     command = [str(python), str(Path(__file__).parent / "run_pytest.py"), *arguments, str(file)]
     # Not a pipe: what an engine leaves behind would keep it open.
-    with open(tmp_path / "said", "w+b") as said:
-        ran = subprocess.run(command, env=env, stdout=said, stderr=said, cwd=ROOT, timeout=280, check=False)
-        said.seek(0)
-        text = said.read().decode()
-    assert ran.returncode == 0, text
+    path = tmp_path / "said"
+    with open(path, "wb") as said, subprocess.Popen(command, env=env, stdout=said, stderr=said, cwd=ROOT) as process:
+        try:
+            code = process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            pytest.fail(f"{file.name} did not end within {PATIENCE} s. It said:\n{path.read_text()}")
+    text = path.read_text()
+    assert code == 0, f"{file.name} ended with exit code {code}. It said:\n{text}"
     assert " passed" in text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +63,38 @@ def test_a_packed_environment_is_entered(tmp_path: Path) -> None:
     runner.chmod(0o755)
     command = command_line("export WORD=first", packed=True, module=MODULE)
     assert said(command, tmp_path) == f"first -e environment.tar.gz python3 -m {MODULE}"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="sockets cannot be told apart here")
+@pytest.mark.parametrize("warm", ["", "word"])
+@pytest.mark.parametrize("init_command", ["", "true"])
+def test_the_worker_s_connection_is_let_go_of_and_all_else_kept(tmp_path: Path, warm: str, init_command: str) -> None:
+    script = tmp_path / "show.py"
+    script.write_text("import os; print(*(n for n in range(3, 10) if os.path.exists(f'/proc/self/fd/{n}')))")
+    command = command_line(init_command, warm=warm, module="show")
+    ours, workers = socket.socketpair()
+    kept, gone = os.open(os.devnull, os.O_RDONLY), workers.fileno()
+    try:
+        # By a shell, as numbers are its matter; it is the worker, too, with which what is started beside a task ends.
+        outer = f"exec 4<&{kept} 5<&{gone}; /bin/sh -c {shlex.quote(command)}; exit $?"
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(
+            ["/bin/bash", "-c", outer],
+            cwd=tmp_path,
+            env=environment,
+            pass_fds=[kept, gone],
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(kept)
+        ours.close()
+        workers.close()
+    numbers = done.stdout.split()
+    assert "4" in numbers
+    assert "5" not in numbers
 
 
 def test_a_coprocess_is_the_server() -> None:

@@ -23,6 +23,12 @@ FUNCTION = "run"
 """Name of its one function, for the engine."""
 
 
+# Workers let their tasks inherit the connection to the manager. A task that has it keeps it open when its worker alone
+# is killed, and the manager then knows nothing of that for minutes. The library's sockets are among the first few; a
+# larger number would be a word of the command to some shells.
+_LET_GO = """for n in 3 4 5 6 7 8 9; do [ -S /proc/$$/fd/$n ] && eval "exec $n>&-"; done
+"""
+
 # A task's command for bash. The first task on a worker starts a server beside itself; later ones find its address. A
 # task that finds none, or one that does not answer, runs by itself.
 _WARM = """p={python}; [ -x "$p" ] || p=python3; d={folder}
@@ -62,16 +68,16 @@ def command_line(init_command: str = "", *, packed: bool = False, warm: str = ""
     run = f'exec "$p" -m {module}'
     before = init_command.strip()
     if packed:
-        return f"{before}\nexec ./{RUNNER} -e {PACKAGE} python3 -m {module}".lstrip()
+        return f"{_LET_GO}{before}\nexec ./{RUNNER} -e {PACKAGE} python3 -m {module}"
     if before:
         # An init command that has brought another Python forward is to have its way.
         other = '[ "$(command -v python3)" = "$q" ] || p=python3'
-        return f"q=$(command -v python3)\n{before}\n{choose}; {other}; {run}"
+        return f"{_LET_GO}q=$(command -v python3)\n{before}\n{choose}; {other}; {run}"
     alone = f"{choose}; {run}"
     if not warm:
-        return alone
+        return f"{_LET_GO}{alone}"
     script = _WARM.format(python=python, folder=f"../parsl-{warm}", server=SERVER, task=module)
-    return f"[ -x /bin/bash ] && exec /bin/bash -c {shlex.quote(script)}; {alone}"
+    return f"{_LET_GO}[ -x /bin/bash ] && exec /bin/bash -c {shlex.quote(script)}; {alone}"
 
 
 def coprocess_command() -> str:

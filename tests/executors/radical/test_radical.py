@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,8 @@ from parsl.executors.radical.rpex_resources import check, cores_needed
 from parsl.executors.radical.translate import BashTask, bash_function, check_specification
 from parsl.executors.radical.worker import RankCall, answer_call, read_answers
 from parsl.executors.remote_call import pack_call
-from tests.cloud_services import service
+from tests.cloud_services import run as run_script
+from tests.cloud_services import script_of, variables
 from tests.executors.contract import add, fail
 from tests.executors.elsewhere import run_elsewhere
 
@@ -272,12 +274,28 @@ def test_errors_survive_their_journey() -> None:
 # -- a real pilot ------------------------------------------------------------------------------------------------------
 
 
+def pilot_environment(home: Path) -> dict[str, str]:
+    """Return the variables for a client of RADICAL-Pilot, with a home folder of its own for all that RADICAL keeps.
+
+    The script of the service has no status but its check, and that ends with the end of all sessions in its home folder:
+    those of another run of these tests too. So it is only asked to install what is missing, and for its variables.
+    """
+    script = script_of("radical")
+    started = run_script(script, "start")
+    if started.returncode != 0:
+        pytest.skip(f"{script} start failed: {started.stderr.strip()[-500:]}")
+    given = variables(run_script(script, "env").stdout)
+    # Its login profile, its address, and the answer of a time server.
+    shutil.copytree(Path(given["HOME"]), home, ignore=shutil.ignore_patterns("rp.session.*", "*.sandbox", ".psij"))
+    # A part of a line for a shell, `export PATH=there:$PATH`, is among them.
+    env = {name: value.replace("$PATH", os.environ["PATH"]) for name, value in given.items()}
+    return {**env, "HOME": str(home), "RADICAL_BASE": str(home), "RADICAL_LOG_TGT": str(home / "radical.log")}
+
+
 @pytest.mark.services
 @pytest.mark.parametrize("worker", ["DefaultWorker", "MPIWorker"])
 def test_on_a_pilot(worker: str, tmp_path: Path) -> None:
     """Run the contract and more on a local pilot."""
-    with service("radical") as variables:
-        # A part of a line for a shell, `export PATH=there:$PATH`, among them.
-        env = {name: value.replace("$PATH", os.environ["PATH"]) for name, value in variables.items()}
-        python = Path(env["VIRTUAL_ENV"], "bin", "python")
-        run_elsewhere(python, Path(__file__).parent / "live_pilot.py", tmp_path, RADICAL_WORKER=worker, **env)
+    env = pilot_environment(tmp_path / "home")
+    python = Path(env["VIRTUAL_ENV"], "bin", "python")
+    run_elsewhere(python, Path(__file__).parent / "live_pilot.py", tmp_path, RADICAL_WORKER=worker, **env)

@@ -113,8 +113,15 @@ def test_each_category_is_learnt_of_once(engine_module: Any) -> None:
     for number, category in enumerate(["a", "b", "a"]):
         engine.submit(Task(number, b"", "", "/r", category, {}, [], []))
     assert queue().told("specify_category_mode") == [("a", "throughput"), ("b", "throughput")]
-    assert queue().told("tune") == [("category-steady-n-tasks", 7)]
+    assert ("category-steady-n-tasks", 7) in queue().told("tune")
     assert len(queue().told("enable_monitoring")) == 1
+
+
+def test_silent_workers_are_asked_after_a_minute_or_as_told(engine_module: Any) -> None:
+    engine_module.WorkQueueEngine("/logs")
+    assert queue().told("tune") == [("keepalive-interval", 60), ("keepalive-timeout", 30)]
+    engine_module.WorkQueueEngine("/logs", tune={"keepalive-interval": 5})
+    assert queue().told("tune") == [("keepalive-interval", 5), ("keepalive-timeout", 30)]
 
 
 def test_the_end_of_a_task(engine_module: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -18,6 +19,7 @@ import pytest
 from parsl import python_app
 from parsl.config import Config
 from parsl.dataflow.dflow import DataFlowKernel
+from parsl.executors.cctools_manager import KEEPALIVE
 from parsl.executors.workqueue.errors import WorkQueueFailure, WorkQueueTaskFailure, WorkQueueWorkerLost
 from parsl.executors.workqueue.executor import WorkQueueExecutor
 from parsl.providers import LocalProvider
@@ -41,14 +43,34 @@ def spin() -> None:
         pass
 
 
+def hog(megabytes: int) -> None:
+    import time
+
+    held = b"x" * (megabytes * 1_000_000)
+    while held:
+        time.sleep(60)
+
+
+def fill(megabytes: int) -> None:
+    import time
+
+    with open("large", "wb") as file:
+        file.write(b"x" * (megabytes * 1_000_000))
+    while True:
+        time.sleep(60)
+
+
 def end(worker: subprocess.Popen[bytes]) -> None:
-    """End a worker as the end of its node would: without a word, and with its tasks, which hold its connection too."""
+    """End a worker as the end of its node would: without a word, and with its tasks."""
+    if worker.poll() is not None:
+        return
     processes = psutil.Process(worker.pid).children(recursive=True)
     worker.kill()
     worker.wait()
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    psutil.wait_procs(processes)
 
 
 class Made:
@@ -62,7 +84,7 @@ class Made:
         (self.folder / "worker").mkdir(exist_ok=True)
         words = "--cores 2 --memory 1000 --disk 1000 --workdir " + str(self.folder / "worker")
         provider = LocalProvider(init_blocks=options.pop("blocks", 1))
-        executor = WorkQueueExecutor(
+        executor = options.pop("kind", WorkQueueExecutor)(
             label="wq", provider=provider, worker_options=f"{words} {options.pop('words', '')}", **options
         )
         executor.run_dir = str(self.folder / "runs")
@@ -118,6 +140,70 @@ def test_autolabel_names_the_resource_that_was_exceeded(made: Made) -> None:
     limits = {"cores": 1, "memory": 100, "disk": 10, "running_time_max": 1}
     with pytest.raises(WorkQueueTaskFailure, match=r"RESOURCE_EXHAUSTION.*wall_time"):
         executor.submit(spin, limits).result(timeout=PATIENCE)
+
+
+@pytest.mark.skipif(shutil.which("resource_monitor") is None, reason="no resource_monitor")
+@pytest.mark.parametrize(("function", "limit"), [(hog, "memory"), (fill, "disk")])
+def test_a_task_that_takes_more_than_it_was_given_is_ended(made: Made, function: Any, limit: str) -> None:
+    executor = made(autolabel=True)
+    given = {"cores": 1, "memory": 200, "disk": 200, limit: 80}
+    with pytest.raises(WorkQueueTaskFailure, match=rf"RESOURCE_EXHAUSTION\): {limit} \(limit 80\)"):
+        executor.submit(function, given, 150).result(timeout=PATIENCE)
+
+
+@contextlib.contextmanager
+def worker_of(executor: WorkQueueExecutor, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    folder.mkdir()
+    command = ["work_queue_worker", "--cores", "1", "--workdir", str(folder), "127.0.0.1", str(executor._port)]
+    worker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield worker
+    finally:
+        end(worker)
+
+
+def test_a_worker_that_is_killed_alone_is_noticed_before_it_is_asked(made: Made, tmp_path: Path) -> None:
+    """Its tasks live on, and have inherited its connection."""
+    executor = made(blocks=0, max_retries=3)
+    held = Held(tmp_path, "held")
+    task = executor.submit(hold, {}, held.path)
+    with worker_of(executor, tmp_path / "first") as first:
+        held.wait()
+        orphans = psutil.Process(first.pid).children(recursive=True)
+        first.kill()
+        with worker_of(executor, tmp_path / "second"):
+            # Less than the minute after which a silent worker is asked.
+            assert held.begun(KEEPALIVE["keepalive-interval"] / 2)
+            for process in orphans:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(orphans)
+            held.release()
+            assert task.result(timeout=PATIENCE) == "released"
+    held.close()
+
+
+class Impatient(WorkQueueExecutor):
+    """Asks a silent worker after a second, and gives it up after four."""
+
+    def _engine_options(self) -> dict[str, Any]:
+        return {**super()._engine_options(), "tune": {"keepalive-interval": 1, "keepalive-timeout": 4}}
+
+
+def test_a_worker_that_says_nothing_any_more_is_given_up(made: Made, tmp_path: Path) -> None:
+    executor = made(kind=Impatient, blocks=0, max_retries=3)
+    held = Held(tmp_path, "held")
+    task = executor.submit(hold, {}, held.path)
+    with worker_of(executor, tmp_path / "first") as first:
+        held.wait()
+        # As one whose node is cut off: its connection stays, and nothing comes.
+        first.send_signal(signal.SIGSTOP)
+        with worker_of(executor, tmp_path / "second"):
+            assert held.begun(PATIENCE)
+            end(first)
+            held.release()
+            assert task.result(timeout=PATIENCE) == "released"
+    held.close()
 
 
 def test_a_worker_that_is_killed_again_and_again_is_told(made: Made, tmp_path: Path) -> None:

@@ -94,7 +94,9 @@ class RadicalPilotExecutor(EngineExecutor, RepresentationMixin):
         self._lost = None
         folder = os.path.abspath(os.path.join(self.run_dir, self.label))
         os.makedirs(folder, exist_ok=True)
-        description = {"resource": self.resource, "runtime": 30, **self.rpex_pilot_kwargs}
+        # Else RADICAL ends this process with a signal when the pilot fails, before anybody is told of it.
+        defaults = {"resource": self.resource, "runtime": 30, "exit_on_error": False}
+        description = {**defaults, **self.rpex_pilot_kwargs}
         if self.working_dir is not None:
             description.setdefault("sandbox", self.working_dir)
         self._pilot = Pilot(radical.pilot, self._config, self._on_task, self._on_loss)

@@ -74,8 +74,11 @@ class Pilot:
         self._session = rp.Session(cfg={"base": folder})
         try:
             pilots = rp.PilotManager(session=self._session)
-            pilots.register_callback(self._on_pilot)
             pilot = pilots.submit_pilots(rp.PilotDescription(dict(description)))
+            # Before the task manager's callback, which fails when tasks have run on RADICAL's workers: those behind it
+            # are then not called, and those of the pilots' manager come behind.
+            pilot.register_callback(self._on_pilots)
+            self._on_pilots([pilot])
             self._manager = rp.TaskManager(session=self._session)
             self._manager.register_callback(self.on_state)
             self._manager.add_pilots(pilot)
@@ -171,11 +174,13 @@ class Pilot:
             said = "; ".join(str(t).strip() for t in (task.exception, task.stderr) if t)
             self._on_loss(f"RADICAL-Pilot's {what} {task.uid}, which runs functions, ended as {state}: {said}")
 
-    def _on_pilot(self, pilot: Any, state: str) -> None:
-        if state in _FINAL and not self._closing:
-            self._on_loss(
-                f"the pilot {pilot.uid} on {pilot.resource} ended as {state}; its logs are in {pilot.sandbox}"
-            )
+    def _on_pilots(self, pilots: Any, *_: Any) -> None:
+        """Take note of the state of the pilot; on a thread of RADICAL."""
+        # RADICAL's documentation says that this is one pilot and its state.
+        for pilot in pilots if isinstance(pilots, list) else [pilots]:
+            if pilot.state in _FINAL and not self._closing:
+                where = f"the pilot {pilot.uid} on {pilot.resource}"
+                self._on_loss(f"{where} ended as {pilot.state}; its logs are in {pilot.pilot_sandbox}")
 
     # -- end -----------------------------------------------------------------------------------------------------
 

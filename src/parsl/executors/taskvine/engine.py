@@ -11,7 +11,7 @@ from typing import Any
 from ndcctools import taskvine
 
 from parsl.executors.cctools_command import COPROCESS, FUNCTION, PACKAGE, RUNNER, SERVER, command_line
-from parsl.executors.cctools_manager import NeverWaits, end_of, port_for
+from parsl.executors.cctools_manager import KEEPALIVE, NeverWaits, end_of, port_for
 from parsl.executors.cctools_messages import End, Task, Transfer
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,9 @@ _WAIT = 5
 
 # The same where the library cannot be told not to wait.
 _SHORTEST_WAIT = 1
+
+# Seconds between two looks at what a measured task uses: one that uses more than it was given is ended after so many.
+_MONITOR = {"monitor-interval": 1}
 
 _SETTERS = {"running_time_min": "set_time_min", "running_time_max": "set_time_max"}
 
@@ -82,6 +85,8 @@ class TaskVineEngine:
         self._files: dict[int, list[Any]] = {}
         if autolabel:
             self._manager.enable_monitoring()
+        for name, value in {**KEEPALIVE, **_MONITOR}.items():
+            self._manager.tune(name, value)
         for name, value in (tune or {}).items():
             if self._manager.tune(name, value) != 0:
                 msg = f"TaskVine knows no parameter {name!r} to tune"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parsl.executors.cctools_command import COPROCESS, FUNCTION, PACKAGE, RUNNER, command_line
-from parsl.executors.cctools_manager import NeverWaits, end_of, port_for
+from parsl.executors.cctools_manager import KEEPALIVE, NeverWaits, end_of, port_for
 from parsl.executors.cctools_messages import End, Task
 from parsl.executors.cctools_task import as_text
 
@@ -43,6 +43,7 @@ class WorkQueueEngine:
         env: environment variables of tasks.
         environment: a packed Python environment for tasks and the program that enters it, or None.
         coprocess: make calls in a process that stays on the worker.
+        tune: values for `tune`, by name.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class WorkQueueEngine:
         env: Mapping[str, str] | None = None,
         environment: Sequence[str] | None = None,
         coprocess: bool = False,
+        tune: Mapping[str, float] | None = None,
     ) -> None:
         if full_debug:
             work_queue.cctools_debug_config("parsl")
@@ -70,6 +72,8 @@ class WorkQueueEngine:
         self._queue.specify_transactions_log(os.path.join(folder, "transactions.log"))
         if password_file is not None:
             self._queue.specify_password_file(password_file)
+        for name, value in {**KEEPALIVE, **(tune or {})}.items():
+            self._queue.tune(name, value)
         self._autolabel = autolabel
         if autolabel:
             self._queue.enable_monitoring(os.path.join(folder, "resources"))
