@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +21,10 @@ import pytest
 from parsl.app.bash_command import remote_side_bash_executor
 from parsl.app.errors import AppTimeout, BashAppNoReturn, BashExitFailure, MissingOutputs
 from parsl.errors import ConfigurationError, OptionalModuleMissing
+from parsl.executors.engine import FutureCall
 from parsl.executors.errors import EngineWorkerLost, InvalidResourceSpecification
 from parsl.executors.radical import RadicalPilotExecutor, ResourceConfig
-from parsl.executors.radical.pilot import _BOOTSTRAP, end_leftovers, search_path
+from parsl.executors.radical.pilot import _BOOTSTRAP, Pilot, end_leftovers, search_path
 from parsl.executors.radical.rpex_resources import check, cores_needed
 from parsl.executors.radical.translate import BashTask, bash_function, check_specification
 from parsl.executors.radical.worker import RankCall, answer_call, read_answers
@@ -264,6 +266,47 @@ def test_leftovers_of_a_session_are_ended() -> None:
             module._LEFTOVER_SECONDS = patience
         # psutil has taken its exit code.
         assert not psutil.pid_exists(process.pid)
+
+
+# -- the loss of the pilot ---------------------------------------------------------------------------------------------
+
+
+def dead(**changed: Any) -> Any:
+    fields = {"uid": "pilot.0000", "resource": "there", "state": "FAILED", "pilot_sandbox": "file://there/logs"}
+    return SimpleNamespace(**{**fields, **changed})
+
+
+@pytest.mark.parametrize("told", [([dead()],), (dead(), "FAILED")])
+def test_the_end_of_the_pilot_is_told_with_the_place_of_its_logs(told: tuple[Any, ...]) -> None:
+    reasons: list[str] = []
+    pilot = Pilot(None, ResourceConfig(), lambda *_: None, reasons.append)
+    pilot._on_pilots([dead(state="PMGR_ACTIVE")])
+    assert reasons == []
+    pilot._on_pilots(*told)
+    assert reasons == ["the pilot pilot.0000 on there ended as FAILED; its logs are in file://there/logs"]
+
+
+def test_a_pilot_that_was_told_to_end_is_no_loss() -> None:
+    reasons: list[str] = []
+    pilot = Pilot(None, ResourceConfig(), lambda *_: None, reasons.append)
+    pilot.close()
+    pilot._on_pilots([dead(state="CANCELED")])
+    assert reasons == []
+
+
+def test_a_call_that_comes_while_the_loss_is_told_is_told_too() -> None:
+    executor = RadicalPilotExecutor("here")
+    calls = [FutureCall(add, (1,), {}, {}, Future()) for _ in range(2)]
+    executor._open[1] = calls[0]
+    executor._on_loss("it is gone")
+    # It had looked for a loss before there was one.
+    executor._open[2] = calls[1]
+    executor._send(2, b"", (), {})
+    for call in calls:
+        assert isinstance(call.future.exception(timeout=0), EngineWorkerLost)
+    with pytest.raises(EngineWorkerLost, match="it is gone"):
+        executor.launch(calls[0])
+    assert executor.outstanding() == 0
 
 
 def test_errors_survive_their_journey() -> None:

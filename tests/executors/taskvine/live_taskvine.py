@@ -5,16 +5,22 @@ Run by `test_service.py` under the Python for which the library is built.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import psutil
 import pytest
 
 from parsl.executors.errors import EngineWorkerLost
 from parsl.executors.taskvine import TaskVineExecutor, TaskVineFactoryConfig, TaskVineManagerConfig
+from parsl.executors.taskvine.errors import TaskVineTaskFailure
 from parsl.executors.workqueue import WorkQueueExecutor
 from parsl.providers import LocalProvider
-from tests.executors.contract import PATIENCE, ExecutorContract, add, fail
+from tests.executors.contract import PATIENCE, ExecutorContract, Held, add, fail, hold
 
 pytestmark = pytest.mark.services
 
@@ -61,6 +67,91 @@ class TestProvider(TestFactory):
             manager_config=TaskVineManagerConfig(port=0, shared_fs=True),
             factory_config=factory(tmp_path / "worker"),
         )
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[..., TaskVineExecutor]]:
+    """Give a function that starts an executor without a kernel."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**options: Any) -> TaskVineExecutor:
+            executor = stack.enter_context(TaskVineExecutor(**options))
+            executor.run_dir = str(tmp_path / "runs")
+            executor.start()
+            return executor
+
+        yield start
+
+
+def hog(megabytes: int) -> None:
+    import time
+
+    held = b"x" * (megabytes * 1_000_000)
+    while held:
+        time.sleep(60)
+
+
+def fill(megabytes: int) -> None:
+    import time
+
+    with open("large", "wb") as file:
+        file.write(b"x" * (megabytes * 1_000_000))
+    while True:
+        time.sleep(60)
+
+
+class TestLimits:
+    @pytest.mark.skipif(shutil.which("resource_monitor") is None, reason="no resource_monitor")
+    @pytest.mark.parametrize(("function", "limit"), [(hog, "memory"), (fill, "disk")])
+    def test_a_task_that_takes_more_than_it_was_given_is_ended(
+        self, started: Any, tmp_path: Path, function: Any, limit: str
+    ) -> None:
+        config = TaskVineManagerConfig(port=0, autolabel=True)
+        executor = started(manager_config=config, factory_config=factory(tmp_path / "worker"))
+        given = {"cores": 1, "memory": 200, "disk": 200, limit: 80}
+        with pytest.raises(TaskVineTaskFailure, match=rf"RESOURCE_EXHAUSTION\): {limit} \(limit 80\)"):
+            executor.submit(function, given, 150).result(timeout=PATIENCE)
+
+
+def end(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes)
+
+
+@contextlib.contextmanager
+def worker_of(executor: TaskVineExecutor, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = ["vine_worker", "--cores=1", f"--workspace={folder}", "127.0.0.1", str(executor._port)]
+    worker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield worker
+    finally:
+        if worker.poll() is None:
+            left = psutil.Process(worker.pid).children(recursive=True)
+            worker.kill()
+            worker.wait()
+            end(left)
+
+
+class TestLostWorker:
+    def test_one_that_says_nothing_any_more_is_given_up(self, started: Any, tmp_path: Path) -> None:
+        tune: dict[str, float] = {"keepalive-interval": 1, "keepalive-timeout": 4}
+        config = TaskVineManagerConfig(port=0, max_retries=3, tune_parameters=tune)
+        executor = started(manager_config=config, worker_launch_method="manual")
+        held = Held(tmp_path, "held")
+        task = executor.submit(hold, {}, held.path)
+        with worker_of(executor, tmp_path / "first") as first:
+            held.wait()
+            left = psutil.Process(first.pid).children(recursive=True)
+            # Its server for transfers lives on, and keeps the connection to the manager open.
+            first.kill()
+            with worker_of(executor, tmp_path / "second"):
+                assert held.begun(PATIENCE)
+                end(left)
+                held.release()
+                assert task.result(timeout=PATIENCE) == "released"
+        held.close()
 
 
 class TestCoprocess:

@@ -36,7 +36,10 @@ def python() -> tuple[str, dict[str, str]]:
     return found, environment
 
 
-@pytest.mark.parametrize("kind", ["TestFactory", "TestServerless", "TestProvider", "TestCoprocess"])
+KINDS = ["TestFactory", "TestServerless", "TestProvider", "TestLimits", "TestLostWorker", "TestCoprocess"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_contract_on_the_real_engine(python: tuple[str, dict[str, str]], kind: str, tmp_path: Path) -> None:
     interpreter, environment = python
     command = [interpreter, "-m", "pytest", "-q", "-m", "services", "-p", "no:cacheprovider"]

@@ -195,6 +195,10 @@ class RadicalPilotExecutor(EngineExecutor, RepresentationMixin):
         return b"", ()
 
     def _send(self, number: int, packed: bytes, references: Sequence[Reference], resources: dict[str, Any]) -> int:
+        if self._lost is not None:
+            # It came while the loss was told to all others.
+            self._settle(number, Error(self._lost))
+            return number
         call = self._open[number]
         try:
             description = self.task_translate(number, call.func, resources, call.args, call.kwargs)
