@@ -126,6 +126,7 @@ class ExecutorContract:
         SPECIFICATION: a resource specification that is understood; None where none is.
         TASKS: how many tasks the test of many runs.
         LINKS: how many tasks the chain has.
+        BYTES: how large large data are.
     """
 
     SEPARATE = True
@@ -136,6 +137,7 @@ class ExecutorContract:
     WRONG_SPECIFICATION: ClassVar[dict[str, Any]] = {"no_such_resource": 1}
     TASKS = 1000
     LINKS = 20
+    BYTES = 20_000_000
 
     @pytest.fixture
     def kernel(self, executor: ParslExecutor, tmp_path: Path) -> Iterator[DataFlowKernel]:
@@ -212,10 +214,9 @@ class ExecutorContract:
         assert [f.result(timeout=PATIENCE) for f in futures] == list(range(1, self.TASKS + 1))
 
     def test_large_data(self, kernel: DataFlowKernel) -> None:
-        size = 20_000_000
-        data = self.call(kernel, make_bytes, size)
-        assert self.call(kernel, count_bytes, data).result(timeout=PATIENCE) == size
-        assert data.result(timeout=PATIENCE) == b"x" * size
+        data = self.call(kernel, make_bytes, self.BYTES)
+        assert self.call(kernel, count_bytes, data).result(timeout=PATIENCE) == self.BYTES
+        assert data.result(timeout=PATIENCE) == b"x" * self.BYTES
 
     # -- bash apps and files
 

@@ -48,7 +48,7 @@ PATIENCE = 20
 # How often an engine that tells a catalogue of itself is called when nothing happens.
 CATALOGUE_SECONDS = 30.0
 
-KEEPALIVE = {"keepalive-interval": 60, "keepalive-timeout": 30}
+KEEPALIVE: dict[str, float] = {"keepalive-interval": 60, "keepalive-timeout": 30}
 """Seconds after which a silent worker is asked whether it is there, and that it has to answer. Else a lost node is
 noticed twice as late."""
 

@@ -320,8 +320,8 @@ def test_errors_survive_their_journey() -> None:
 def pilot_environment(home: Path) -> dict[str, str]:
     """Return the variables for a client of RADICAL-Pilot, with a home folder of its own for all that RADICAL keeps.
 
-    The script of the service has no status but its check, and that ends with the end of all sessions in its home folder:
-    those of another run of these tests too. So it is only asked to install what is missing, and for its variables.
+    The script of the service has no status but its check, which ends all sessions of its home folder: those of another
+    run of these tests too. So it is only asked to install what is missing, and for its variables.
     """
     script = script_of("radical")
     started = run_script(script, "start")

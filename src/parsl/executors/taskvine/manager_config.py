@@ -28,8 +28,8 @@ class TaskVineManagerConfig:
             `cores`, `memory` and `disk` are what the library's process takes of a worker; None for all of it.
         shared_fs: whether workers see the script's files under the same paths. Otherwise files are brought to tasks
             and back.
-        autolabel: measure tasks, and give each as much as others of its category have needed. Needs the program
-            `resource_monitor`.
+        autolabel: measure tasks, and give each as much as others of its category have needed; one that takes more
+            memory or disk than its specification says is ended. Needs the program `resource_monitor`.
         autolabel_algorithm: how that is reckoned: `max-xput` (throughput), `bucketing`, `min-waste`, `max`.
         autolabel_window: tasks of a category after which that is reckoned anew.
         autocategory: take each app for a category of its own.

@@ -92,8 +92,8 @@ class WorkQueueExecutor(CctoolsExecutor, RepresentationMixin):
         source: kept for earlier configurations; functions travel by value wherever workers could not import them.
         pack: pack the conda environment of this script, and run tasks in that; needs poncho.
         extra_pkgs: more conda packages for `pack`.
-        autolabel: measure tasks, and give each as much as others of its category have needed. Needs the program
-            `resource_monitor`.
+        autolabel: measure tasks, and give each as much as others of its category have needed; one that takes more
+            memory or disk than its specification says is ended. Needs the program `resource_monitor`.
         autolabel_window: tasks of a category after which that is reckoned anew.
         autocategory: take each app for a category of its own.
         max_retries: how often a task is tried whose worker was lost; 0 for no bound.
