@@ -341,4 +341,8 @@ def test_on_a_pilot(worker: str, tmp_path: Path) -> None:
     """Run the contract and more on a local pilot."""
     env = pilot_environment(tmp_path / "home")
     python = Path(env["VIRTUAL_ENV"], "bin", "python")
-    run_elsewhere(python, Path(__file__).parent / "live_pilot.py", tmp_path, RADICAL_WORKER=worker, **env)
+    try:
+        run_elsewhere(python, Path(__file__).parent / "live_pilot.py", tmp_path, RADICAL_WORKER=worker, **env)
+    finally:
+        # Where the tests had to be killed, the pilot is still there.
+        end_leftovers(str(tmp_path))
