@@ -15,7 +15,7 @@ from parsl.dataflow.dflow import DataFlowKernel
 from parsl.executors.errors import EngineWorkerLost
 from parsl.executors.futures import FuturesExecutor
 from tests.cloud_services import service
-from tests.executors.contract import PATIENCE, ExecutorContract, add
+from tests.executors.contract import PATIENCE, ExecutorContract, add, end_worker
 
 pytestmark = pytest.mark.leaks_ok("these libraries keep processes, threads and semaphores until the program ends")
 
@@ -39,13 +39,18 @@ class TestExecutorlib(ExecutorContract):
     @pytest.fixture
     def executor(self) -> FuturesExecutor:
         executorlib = pytest.importorskip("executorlib", reason="needs the extra 'services'")
-        make = functools.partial(executorlib.SingleNodeExecutor, max_workers=2, block_allocation=True, restart_limit=1)
+        make = functools.partial(executorlib.SingleNodeExecutor, max_workers=2, block_allocation=True)
         return FuturesExecutor(make, label="executorlib", resource_keyword="resource_dict")
 
     def test_a_resource_specification(self, kernel: DataFlowKernel) -> None:
         # Keys that it does not know it takes as well.
         right = self.call(kernel, add, 1, 2, parsl_resource_specification={"cores": 1})
         assert right.result(timeout=PATIENCE) == 3
+
+    def test_a_lost_worker_costs_the_task_and_no_other(self, kernel: DataFlowKernel) -> None:
+        # Its block of workers does not replace one that has died, so nothing more is asked of it.
+        error = self.call(kernel, end_worker).exception(timeout=PATIENCE)
+        assert "crashed" in str(error)
 
 
 @pytest.mark.services
