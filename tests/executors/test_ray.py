@@ -58,6 +58,13 @@ class TestRay(ExecutorContract):
         return executor
 
 
+def test_room_is_that_of_the_cluster(executor: RayExecutor, tmp_path: Path) -> None:
+    assert executor.room() is None
+    with DataFlowKernel(Config(executors=[executor], run_dir=str(tmp_path), strategy="none")):
+        assert executor.room() == (0, 2, 2)
+    assert executor.room() is None
+
+
 class TestReferences(ReferencesContract):
     @pytest.fixture
     def executor(self, executor: RayExecutor) -> RayExecutor:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from parsl.dataflow.placement import Room
 from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.errors import OptionalModuleMissing
-from parsl.executors.engine import EngineExecutor
+from parsl.executors.engine import ClusterSize, EngineExecutor
 from parsl.executors.errors import EngineWorkerLost, InvalidResourceSpecification
 from parsl.executors.remote_call import CallFailed, failure_of, run_packed, value_of
 from parsl.representation import RepresentationMixin
@@ -90,6 +91,7 @@ class DaskExecutor(EngineExecutor, RepresentationMixin):
         self._wanted: list[tuple[Any, Callable[[Outcome], object]]] = []
         self._wanted_lock = threading.Lock()
         self._courier: threading.Thread | None = None
+        self._size = ClusterSize(lambda: sum(self._client.nthreads().values()))
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -108,12 +110,14 @@ class DaskExecutor(EngineExecutor, RepresentationMixin):
             }
         client: Any = distributed.Client
         self._client = client(self.address, set_as_default=False, **options)
+        self._size.start()
         self._path = script_folders()
         self._errands = SimpleQueue()
         self._courier = threading.Thread(target=self._run_errands, name=f"{self.label}-courier", daemon=True)
         self._courier.start()
 
     def _stop_engine(self) -> None:
+        self._size.close()
         self._errands.put(None)
         if self._courier is not None:
             self._courier.join()
@@ -130,6 +134,10 @@ class DaskExecutor(EngineExecutor, RepresentationMixin):
                 logger.exception("Executor %s could not do what it had to at the Dask cluster", self.label)
 
     # -- calls ---------------------------------------------------------------------------------------------------
+
+    def room(self) -> Room | None:
+        """Tell how many calls there are for how many threads of the workers, as last known."""
+        return self._size.room(len(self._open)) if self._client is not None else None
 
     def _check_resources(self, resources: dict[str, Any]) -> None:
         wrong = {k for k, v in resources.items() if isinstance(v, bool) or not isinstance(v, (int, float))}

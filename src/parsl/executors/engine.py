@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
+from parsl.dataflow.placement import Room
 from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error, Outcome
 from parsl.errors import ConfigurationError
@@ -21,6 +24,53 @@ if TYPE_CHECKING:
     from parsl.executors.base import Call
 
 logger = logging.getLogger(__name__)
+
+# A cluster that somebody else scales is asked for its size at most so often.
+_SIZE_SECONDS = 2.0
+
+
+class ClusterSize:
+    """How many tasks a cluster runs at once, which somebody else scales; told without waiting for the cluster.
+
+    Args:
+        ask: asks the cluster; may block. What it raises is logged, and the last answer stays.
+    """
+
+    def __init__(self, ask: Callable[[], float]) -> None:
+        self._ask = ask
+        self._slots: float | None = None
+        self._asked = -_SIZE_SECONDS
+        self._asking: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Ask for the first time, and wait for the answer."""
+        self._refresh()
+
+    def room(self, outstanding: int) -> Room | None:
+        """Tell how many calls there are for how many slots, as last known; None before the first answer.
+
+        An answer that is old is asked for anew, on a thread that ends with the answer. From one thread only.
+        """
+        if self._asking is None and time.monotonic() - self._asked >= _SIZE_SECONDS:
+            self._asking = threading.Thread(target=self._refresh, name="parsl-cluster-size", daemon=True)
+            self._asking.start()
+        slots = self._slots
+        # A cluster that has shrunk to nothing grows again when there is something to do.
+        return None if slots is None else Room(outstanding, slots, max(slots, 1))
+
+    def _refresh(self) -> None:
+        try:
+            self._slots = self._ask()
+        except Exception:
+            logger.exception("A cluster did not tell its size")
+        self._asked = time.monotonic()
+        self._asking = None
+
+    def close(self) -> None:
+        """Wait a little for the answer that is still to come, if there is one."""
+        asking = self._asking
+        if asking is not None:
+            asking.join(_SIZE_SECONDS)
 
 
 class EngineExecutor(ParslExecutor):

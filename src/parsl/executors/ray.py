@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
+from parsl.dataflow.placement import Room
 from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.errors import ConfigurationError, OptionalModuleMissing
-from parsl.executors.engine import EngineExecutor
+from parsl.executors.engine import ClusterSize, EngineExecutor
 from parsl.executors.errors import EngineWorkerLost, InvalidResourceSpecification
 from parsl.executors.remote_call import CallFailed, failure_of, run_packed, value_of
 from parsl.representation import RepresentationMixin
@@ -78,6 +79,7 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
         self._ray: Any = None
         self._task: Any = None
         self._began_here = False
+        self._size = ClusterSize(lambda: self._ray.cluster_resources().get("CPU", 0))
         # Resources of the cluster.
         self._declared: set[str] = set()
 
@@ -99,6 +101,7 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
             return _run(path, packed, *kept)
 
         self._task = ray.remote(num_returns=2, max_retries=self.max_retries)(run)
+        self._size.start()
 
     def _connect(self, ray: Any) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, **(self.init_options or {})}
@@ -114,12 +117,17 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
             raise ConfigurationError(msg) from e
 
     def _stop_engine(self) -> None:
+        self._size.close()
         ray, self._ray = self._ray, None
         self._task = None
         if self._began_here:
             ray.shutdown()
 
     # -- calls ---------------------------------------------------------------------------------------------------
+
+    def room(self) -> Room | None:
+        """Tell how many calls there are for how many CPUs of the cluster, as last known."""
+        return self._size.room(len(self._open)) if self._ray is not None else None
 
     def _check_resources(self, resources: dict[str, Any]) -> None:
         wrong = {k for k, v in resources.items() if isinstance(v, bool) or not isinstance(v, (int, float)) or v < 0}
