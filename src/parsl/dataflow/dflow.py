@@ -229,12 +229,12 @@ class DataFlowKernel(EntryPoints, Cancelling, Explaining, Watching, Ending):
         if self.cleanup_called:
             self._refuse()
         if self._admission is None:
-            return self._submit(func, app_args, executors, cache, ignore_for_cache, app_kwargs, join)
+            return self._enter(self._intake.take(func, app_args, executors, cache, ignore_for_cache, app_kwargs, join))
         self._admission.enter(wait=not self.loop.on_loop())
         try:
             if self.cleanup_called:
                 self._refuse()
-            return self._submit(func, app_args, executors, cache, ignore_for_cache, app_kwargs, join)
+            return self._enter(self._intake.take(func, app_args, executors, cache, ignore_for_cache, app_kwargs, join))
         except BaseException:
             self._admission.leave()
             raise
@@ -253,18 +253,9 @@ class DataFlowKernel(EntryPoints, Cancelling, Explaining, Watching, Ending):
         msg = "Cannot submit to a DataFlowKernel that has been cleaned up"
         raise NoDataFlowKernelError(msg)
 
-    def _submit(
-        self,
-        func: Callable[..., Any],
-        app_args: Sequence[Any],
-        executors: str | Sequence[str],
-        cache: bool,
-        ignore_for_cache: Sequence[str] | None,
-        app_kwargs: dict[str, Any] | None,
-        join: bool,
-    ) -> AppFuture[Any]:
-        task = self._intake.take(func, app_args, executors, cache, ignore_for_cache, app_kwargs, join)
-        if cache:
+    def _enter(self, task: TaskRecord) -> AppFuture[Any]:
+        """Give a new task to the graph, unless what it would return is remembered."""
+        if task.memoize:
             outcome = self._remembering.recall_early(task)
             if outcome is not None:
                 if self._admission is not None:
