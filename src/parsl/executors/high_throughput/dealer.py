@@ -57,31 +57,34 @@ class Dealer:
             What each manager is to be sent; the tasks are on its list already.
         """
         batches: dict[ManagerRecord, list[Task]] = {}
-        if len(self._queue) and len(self._idle):
+        queue, stock = self._queue, self._stock
+        if len(queue) and len(self._idle):
             self._serve(self._idle, now, batches)
-        if len(self._queue) and len(self._stock):
-            if self._stock.serves_all and self._placeable(self._stock, now) <= len(self._stock):
-                self._serve(self._stock, now, batches)
+        if len(queue) and len(stock):
+            if stock.serves_all and self._placeable(stock, now) <= len(stock):
+                self._serve(stock, now, batches)
             else:
                 self._share(now, batches)
         return batches
 
     def _placeable(self, room: Room, now: float) -> int:
         """Return how many tasks, at most, could go to managers of a room."""
-        latest = room.latest() if self._queue.timed else None
-        fits = latest is None or self._queue.shortest <= latest.ends_at - now
-        return len(self._queue) if fits else self._queue.plain
+        queue = self._queue
+        latest = room.latest() if queue.timed else None
+        fits = latest is None or queue.shortest <= latest.ends_at - now
+        return len(queue) if fits else queue.plain
 
     def _serve(self, room: Room, now: float, batches: dict[ManagerRecord, list[Task]]) -> None:
         """Serve managers in the selector's order: each takes something, so that this is no more work than tasks."""
+        queue = self._queue
         for manager in room.first(self._placeable(room, now)):
-            if not len(self._queue):
+            if not len(queue):
                 return
             if not self._take(manager, self._turn(manager), now, batches) and room.serves_all:
                 break
         # Nothing that is left fits that manager. Those whose blocks last longest come next: what does not fit the
         # first of them fits none.
-        while len(self._queue):
+        while len(queue):
             latest = room.latest()
             if latest is None or not self._take(latest, self._turn(latest), now, batches):
                 return
