@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import hypothesis
 import pytest
 
+from parsl.loop import Loop
 from parsl.utils import RepresentationMixin
+from tests.loops import ended
 
 pytest_plugins = ("tests.leaks", "pytester")
 
@@ -31,6 +34,23 @@ def strict_representations() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RepresentationMixin, "_validate_repr", True)
         yield
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    """A loop on a thread of its own."""
+    loop = Loop("loop-under-test")
+    loop.start()
+    yield loop
+    ended(loop)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets."""
+    left, right = socket.socketpair()
+    with left, right:
+        yield left, right
 
 
 def loaded_kernel() -> Any:

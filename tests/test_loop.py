@@ -4,41 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from parsl.loop import Loop, LoopClosedError
-
-SOON = 10.0  # seconds that nothing here takes, unless it is broken
-
-
-def ended(loop: Loop) -> None:
-    loop.stop()
-    assert loop.join(SOON)
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop("loop-under-test")
-    loop.start()
-    yield loop
-    ended(loop)
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    left, right = socket.socketpair()
-    with left, right:
-        yield left, right
-
-
-def settled(loop: Loop) -> None:
-    """Wait until the loop has gone through all that was posted before."""
-    loop.call(lambda: None)
-
+from tests.loops import SOON, ended, settled
 
 # -- posting ----------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import socket
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from queue import SimpleQueue
 
 import pytest
@@ -14,34 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parsl.loop import Loop, Timer
-
-SOON = 10.0  # seconds that nothing here takes, unless it is broken
-
-
-def ended(loop: Loop) -> None:
-    loop.stop()
-    assert loop.join(SOON)
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop("loop-under-test")
-    loop.start()
-    yield loop
-    ended(loop)
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    left, right = socket.socketpair()
-    with left, right:
-        yield left, right
-
-
-def settled(loop: Loop) -> None:
-    """Wait until the loop has gone through all that was posted before."""
-    loop.call(lambda: None)
-
+from tests.loops import SOON, settled
 
 # -- timers -----------------------------------------------------------------------------------------------------------
 

@@ -34,13 +34,6 @@ def dfk(tmp_path: Path, executor: HighThroughputExecutor) -> Iterator[DataFlowKe
         yield kernel
 
 
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Started]:
-    started = Started(tmp_path)
-    yield started
-    started.close()
-
-
 def hang(path: str) -> None:
     tell(path)
     time.sleep(1000)

@@ -16,13 +16,6 @@ from tests.chaos.report import chaos_report
 from tests.live import pilot
 
 
-@pytest.fixture
-def gate(tmp_path):
-    gate = pilot.Gate(tmp_path / "gate")
-    yield gate
-    gate.close()
-
-
 def note(path, number):
     """Leave a trace of each run of a task."""
     with open(path, "a") as file:

@@ -14,13 +14,6 @@ from tests.chaos.report import chaos_report
 from tests.live import pilot
 
 
-@pytest.fixture
-def gate(tmp_path):
-    gate = pilot.Gate(tmp_path / "gate")
-    yield gate
-    gate.close()
-
-
 def die(path, times):
     """End the worker without a word, the first few times."""
     with open(path, "a") as file:

@@ -28,13 +28,6 @@ def dfk(tmp_path: Path) -> Iterator[DataFlowKernel]:
         yield kernel
 
 
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Started]:
-    started = Started(tmp_path)
-    yield started
-    started.close()
-
-
 def busy_loop() -> None:
     while True:
         pass

@@ -11,28 +11,18 @@ from typing import Any
 
 import pytest
 
-from parsl import File, bash_app, python_app
+from parsl import File, bash_app
 from parsl.data_provider import fsspec as ours
 from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.fsspec import FsspecInTaskStaging
 from parsl.data_provider.transfer import TransferError
 from parsl.errors import OptionalModuleMissing
 from parsl.executors.threads import ThreadPoolExecutor
+from tests.data_provider.apps import read, write
 from tests.data_provider.servers import files_in
 from tests.kernels import SOON, loaded
 
 fsspec = pytest.importorskip("fsspec", reason="the extra fsspec is not installed")
-
-
-@python_app
-def read(file: Any, inputs: Any = ()) -> list[bytes]:
-    return [Path(f).read_bytes() for f in (file, *inputs)]
-
-
-@python_app
-def write(content: bytes, outputs: Any = ()) -> None:
-    for output in outputs:
-        Path(output).write_bytes(content)
 
 
 @pytest.fixture

@@ -20,21 +20,9 @@ from parsl.data_provider.http import HTTPInTaskStaging, HTTPSeparateTaskStaging,
 from parsl.data_provider.transfer import TransferError
 from parsl.dataflow.errors import DependencyError
 from parsl.executors.threads import ThreadPoolExecutor
+from tests.data_provider.apps import read, write
 from tests.data_provider.servers import QUOTED, files_in, free_port
 from tests.kernels import SOON, loaded
-
-
-@python_app
-def read(file: Any, inputs: Any = ()) -> list[bytes]:
-    """Return what the task is given, each read."""
-    return [Path(f).read_bytes() for f in (file, *inputs)]
-
-
-@python_app
-def write(content: bytes, outputs: Any = ()) -> bytes:
-    for output in outputs:
-        Path(output).write_bytes(content)
-    return content
 
 
 @pytest.fixture(params=[HTTPSeparateTaskStaging, HTTPInTaskStaging])

@@ -16,21 +16,11 @@ from parsl.data_provider.rsync import RSyncStaging, in_task_stage_in_wrapper, in
 from parsl.data_provider.transfer import TransferError
 from parsl.errors import OptionalModuleMissing
 from parsl.executors.threads import ThreadPoolExecutor
+from tests.data_provider.apps import read, write
 from tests.data_provider.servers import files_in
 from tests.kernels import SOON, loaded
 
 needs_rsync = pytest.mark.skipif(shutil.which("rsync") is None, reason="the command rsync is not installed")
-
-
-@python_app
-def read(file: Any, inputs: Any = ()) -> list[bytes]:
-    return [Path(f).read_bytes() for f in (file, *inputs)]
-
-
-@python_app
-def write(content: bytes, outputs: Any = ()) -> None:
-    for output in outputs:
-        Path(output).write_bytes(content)
 
 
 @pytest.fixture

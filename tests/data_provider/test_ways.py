@@ -15,7 +15,8 @@ from parsl.data_provider.fsspec import FsspecInTaskStaging
 from parsl.data_provider.ftp import FTPInTaskStaging, FTPSeparateTaskStaging
 from parsl.data_provider.http import HTTPInTaskStaging, HTTPSeparateTaskStaging
 from parsl.data_provider.rsync import RSyncStaging
-from parsl.data_provider.ways import SeparateTaskStaging
+from parsl.data_provider.transfer import Transfer
+from parsl.data_provider.ways import SeparateTaskStaging, fetching_first
 from parsl.data_provider.zip import ZipFileStaging
 
 IN_TASK = [
@@ -93,3 +94,12 @@ def test_what_is_a_task_of_its_own_travels(provider: Any, url: str, tmp_path: Pa
 def test_a_scheme_needs_its_functions() -> None:
     with pytest.raises(NotImplementedError):
         SeparateTaskStaging.fetch(None)  # type: ignore[arg-type]
+
+
+def test_a_fetch_before_a_function_without_a_data_manager(tmp_path: Path) -> None:
+    file = File("ftp://host/folder/x")
+    wrapped = pickle.loads(pickle.dumps(fetching_first(FTPInTaskStaging, app, file, str(tmp_path))))
+    assert wrapped.transfer == Transfer("FTPInTaskStaging", file.url, str(tmp_path / "x"), True, "app")
+    assert wrapped.carry is FTPInTaskStaging.carry
+    file.local_path = "/elsewhere/y"
+    assert fetching_first(FTPInTaskStaging, app, file, None).transfer.path == "/elsewhere/y"

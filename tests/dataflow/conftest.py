@@ -1,7 +1,8 @@
-"""A kernel on threads."""
+"""A kernel on threads, and what holds its tasks up."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,3 +16,11 @@ from tests.kernels import loaded
 def kernel(tmp_path: Path) -> Iterator[DataFlowKernel]:
     with loaded(tmp_path / "runs") as kernel:
         yield kernel
+
+
+@pytest.fixture
+def gate(kernel: DataFlowKernel) -> Iterator[threading.Event]:
+    """An event that tasks wait for; set at the end, so that no task outlives its test for long."""
+    event = threading.Event()
+    yield event
+    event.set()

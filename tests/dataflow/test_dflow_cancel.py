@@ -18,34 +18,9 @@ from parsl.dataflow.dflow import DataFlowKernel
 from parsl.dataflow.taskrecord import Value
 from parsl.executors.base import ParslExecutor
 from parsl.executors.threads import ThreadPoolExecutor
+from tests.dataflow.apps import add, give, wait_for
 from tests.kernels import SOON, loaded, threads_config
 from tests.live import pilot
-
-
-@python_app
-def add(*numbers: int) -> int:
-    return sum(numbers)
-
-
-@python_app
-def give(value: Any) -> Any:
-    return value
-
-
-@python_app
-def wait_for(event: threading.Event, begun: threading.Event | None = None) -> bool:
-    if begun is not None:
-        begun.set()
-    return event.wait(SOON)
-
-
-@pytest.fixture
-def gate(kernel: DataFlowKernel) -> Any:
-    """An event that tasks wait for; set at the end, so that no task outlives its test for long."""
-    event = threading.Event()
-    yield event
-    event.set()
-
 
 # -- cancelling -------------------------------------------------------------------------------------------------------
 

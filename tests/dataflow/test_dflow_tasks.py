@@ -22,37 +22,13 @@ from parsl.dataflow.states import States
 from parsl.dataflow.taskrecord import TaskRecord
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.threads import ThreadPoolExecutor
+from tests.dataflow.apps import add, give, wait_for
 from tests.kernels import SOON, loaded
-
-
-@python_app
-def add(*numbers: int) -> int:
-    return sum(numbers)
 
 
 @python_app
 def fail(text: str = "broken") -> None:
     raise ValueError(text)
-
-
-@python_app
-def give(value: Any) -> Any:
-    return value
-
-
-@python_app
-def wait_for(event: threading.Event, begun: threading.Event | None = None) -> bool:
-    if begun is not None:
-        begun.set()
-    return event.wait(SOON)
-
-
-@pytest.fixture
-def gate(kernel: DataFlowKernel) -> Any:
-    """An event that tasks wait for; set at the end, so that no task outlives its test for long."""
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 # -- dependencies -----------------------------------------------------------------------------------------------------

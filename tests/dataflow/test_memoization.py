@@ -699,5 +699,5 @@ def test_the_kernel_lets_go_of_what_ended(tmp_path: Path) -> None:
             twice(x).result(timeout=SOON)
         assert kernel.task_state_counts[States.memo_done] == 10
         kernel.loop.call(lambda: None)
-        assert not kernel._running
-        assert not kernel._answered
+        assert not kernel._remembering.running
+        assert not kernel._remembering.answered

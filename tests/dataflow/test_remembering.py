@@ -85,7 +85,7 @@ def test_calls_that_were_answered_at_once_are_counted_without_being_asked_for(tm
             same(1)
         for _ in range(2):  # the second comes in a later pass, so the first one has come to its end
             kernel.loop.call(lambda: None)
-        assert not kernel._answered
+        assert not kernel._remembering.answered
         assert kernel.task_state_counts[States.memo_done] == 5000
     assert "Tasks in state States.memo_done: 5000" in (tmp_path / "000" / "parsl.log").read_text()
 

@@ -22,13 +22,6 @@ from parsl.providers import LocalProvider
 from tests.live import pilot
 
 
-@pytest.fixture
-def gate(tmp_path):
-    gate = pilot.Gate(tmp_path / "gate")
-    yield gate
-    gate.close()
-
-
 def block_of_worker() -> str:
     return os.environ["PARSL_WORKER_BLOCK_ID"]
 

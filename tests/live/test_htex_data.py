@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from parsl.app.app import python_app
-from parsl.executors.high_throughput import client as client_module
+from parsl.executors.high_throughput import large_arguments
 from parsl.serialize.errors import SerializationError
 from tests.live import pilot
 
@@ -115,27 +115,27 @@ def test_arrays_go_and_come(dfk, client):
 
 
 def test_many_large_calls_are_on_their_way_a_few_at_a_time(dfk, client, monkeypatch):
-    monkeypatch.setattr(client_module, "LARGEST_IN_FLIGHT", MB)
+    monkeypatch.setattr(large_arguments, "LARGEST_IN_FLIGHT", MB)
     most = []
-    post = client._post_large
+    post = client._large.post
 
     def count(*args):
         post(*args)
-        most.append(client._in_flight)
+        most.append(client._large.in_flight)
 
-    monkeypatch.setattr(client, "_post_large", count)
+    monkeypatch.setattr(client._large, "post", count)
     length = python_app(len, data_flow_kernel=dfk)
     data = [bytes(400 * KB + i) for i in range(40)]
     futures = [length(d) for d in data]
     assert [f.result(pilot.SOON) for f in futures] == [len(d) for d in data]
     assert max(most) < 2 * MB
-    assert client._in_flight == 0
-    assert not client._large
+    assert client._large.in_flight == 0
+    assert not client._large.waiting
     assert not segments(client)
 
 
 def test_a_large_call_that_has_not_left_can_be_cancelled(dfk, client, monkeypatch, tmp_path):
-    monkeypatch.setattr(client_module, "LARGEST_IN_FLIGHT", 0)
+    monkeypatch.setattr(large_arguments, "LARGEST_IN_FLIGHT", 0)
     gate = pilot.Gate(tmp_path / "gate")
 
     @python_app(data_flow_kernel=dfk)

@@ -14,13 +14,6 @@ from parsl.providers import LocalProvider
 from tests.live import pilot
 
 
-@pytest.fixture
-def gate(tmp_path):
-    gate = pilot.Gate(tmp_path / "gate")
-    yield gate
-    gate.close()
-
-
 def ends_in(seconds: int) -> str:
     """Return what a block's script says when it ends in so many seconds."""
     return f"export PARSL_BLOCK_ENDS=$(( $(date +%s) + {seconds} )); unset SLURM_JOB_END_TIME"

@@ -38,13 +38,6 @@ def dfk(tmp_path, executor):
 
 
 @pytest.fixture
-def gate(tmp_path):
-    gate = pilot.Gate(tmp_path / "gate")
-    yield gate
-    gate.close()
-
-
-@pytest.fixture
 def held(dfk, executor, gate):
     """Two tasks that wait on the two workers, and one that is queued."""
     futures = [python_app(pilot.wait_at, data_flow_kernel=dfk)(gate.path) for _ in range(3)]

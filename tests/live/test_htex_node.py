@@ -14,13 +14,6 @@ from parsl.executors.high_throughput.manager_selector import BlockIdManagerSelec
 from tests.live import pilot
 
 
-@pytest.fixture
-def gate(tmp_path):
-    gate = pilot.Gate(tmp_path / "gate")
-    yield gate
-    gate.close()
-
-
 def describe(path: str) -> dict[str, object]:
     """Describe the worker, and have it wait for the others; runs on the worker."""
     pilot.wait_at(path)

@@ -21,13 +21,6 @@ from parsl.providers import LocalProvider
 from tests.live import pilot
 
 
-@pytest.fixture
-def gate(tmp_path):
-    gate = pilot.Gate(tmp_path / "gate")
-    yield gate
-    gate.close()
-
-
 @pytest.fixture(params=["file system", "TCP"])
 def way(request):
     """How managers connect, as options of the executor."""

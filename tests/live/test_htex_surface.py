@@ -25,13 +25,6 @@ def executor(dfk):
     return dfk.executors["htex"]
 
 
-@pytest.fixture
-def gate(tmp_path):
-    gate = pilot.Gate(tmp_path / "gate")
-    yield gate
-    gate.close()
-
-
 def test_what_libraries_read_of_the_executor(dfk, executor):
     number = executor._task_counter
     future = executor.submit(divmod, {}, 7, 2)

@@ -261,13 +261,6 @@ def test_walltime_ends_a_busy_function_and_the_worker_goes_on(dfk, executor):
 # -- cancel, priorities ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def gate(tmp_path):
-    gate = pilot.Gate(tmp_path / "gate")
-    yield gate
-    gate.close()
-
-
 def test_queued_tasks_can_be_cancelled_and_running_ones(tmp_path, gate):
     with pilot.kernel(tmp_path) as kernel:
         wait = python_app(pilot.wait_at, data_flow_kernel=kernel)

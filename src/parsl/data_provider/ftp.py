@@ -15,12 +15,11 @@ from parsl.data_provider.transfer import (
     Interrupted,
     Refused,
     Transfer,
-    WithTransfer,
     carry_out,
     check_length,
     may_pass,
 )
-from parsl.data_provider.ways import InTaskStaging, SeparateTaskStaging
+from parsl.data_provider.ways import InTaskStaging, SeparateTaskStaging, fetching_first
 
 if TYPE_CHECKING:
     from ftplib import FTP
@@ -136,6 +135,4 @@ def in_task_transfer_wrapper(func: Callable[..., Any], file: File, working_dir: 
     Returns:
         A function that fetches the file and calls `func`.
     """
-    path = file.local_path or os.path.join(working_dir or "", file.filename)
-    transfer = Transfer("FTPInTaskStaging", file.url, path, True, getattr(func, "__name__", "a task"))
-    return WithTransfer(func, transfer, _ftp_transfer)
+    return fetching_first(FTPInTaskStaging, func, file, working_dir)

@@ -17,13 +17,12 @@ from parsl.data_provider.transfer import (
     Interrupted,
     Refused,
     Transfer,
-    WithTransfer,
     carry_out,
     check_length,
     may_pass,
     without_password,
 )
-from parsl.data_provider.ways import InTaskStaging, SeparateTaskStaging
+from parsl.data_provider.ways import InTaskStaging, SeparateTaskStaging, fetching_first
 
 if TYPE_CHECKING:
     from urllib.request import Request
@@ -144,6 +143,4 @@ def in_task_transfer_wrapper(func: Callable[..., Any], file: File, working_dir: 
     Returns:
         A function that fetches the file and calls `func`.
     """
-    path = file.local_path or os.path.join(working_dir or "", file.filename)
-    transfer = Transfer("HTTPInTaskStaging", file.url, path, True, getattr(func, "__name__", "a task"))
-    return WithTransfer(func, transfer, _http_transfer)
+    return fetching_first(HTTPInTaskStaging, func, file, working_dir)

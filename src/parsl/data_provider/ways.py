@@ -6,6 +6,7 @@ transfer out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -111,3 +112,19 @@ def place(dm: DataManager, executor: str, file: File) -> str:
 def ended(app_fu: Future[Any], file: File) -> DataFuture:
     """Return a future of the end of an app, without its result: that may be large, and a transfer has no use for it."""
     return DataFuture(app_fu, file, tid=getattr(app_fu, "tid", None))
+
+
+def fetching_first(
+    provider: type[InTaskStaging], func: Callable[..., Any], file: File, working_dir: str | None
+) -> WithTransfer:
+    """Put the fetching of a file before a function, for callers that have no data manager.
+
+    Args:
+        provider: how it is fetched.
+        func: the function.
+        file: the file; it goes to its `local_path`, or if it has none, to its name in `working_dir`.
+        working_dir: the folder; None is the one in which the function runs.
+    """
+    path = file.local_path or os.path.join(working_dir or "", file.filename)
+    transfer = Transfer(provider.__name__, file.url, path, True, getattr(func, "__name__", "a task"))
+    return WithTransfer(func, transfer, provider.carry)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
 import logging
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from parsl.config import Config
 from parsl.data_provider.data_manager import DataManager
@@ -24,8 +23,8 @@ from parsl.dataflow.explaining import Explaining
 from parsl.dataflow.filing import Filing
 from parsl.dataflow.futures import AppFuture, LazyFuture
 from parsl.dataflow.graph import TaskGraph
-from parsl.dataflow.intake import PLAIN, Intake
-from parsl.dataflow.placement import Placement
+from parsl.dataflow.intake import Intake
+from parsl.dataflow.placement import INTERNAL, Placement
 from parsl.dataflow.references import Reference
 from parsl.dataflow.remembering import Remembering
 from parsl.dataflow.rundirs import make_rundir
@@ -49,12 +48,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-INTERNAL = "_parsl_internal"
 
-_SPECIAL = frozenset({"parsl_resource_specification", "parsl_executors", "_parsl_staging_inhibit"})
-
-
-class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, Watching, Telling, Ending):
+class DataFlowKernel(EntryPoints, Cancelling, Explaining, Watching, Ending):
     """Runs the calls of apps on executors, each as soon as what it depends on is done.
 
     One thread, the loop, owns all state of tasks; calls come in from any thread, and ends from the executors.
@@ -85,8 +80,6 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, W
         self._counts: dict[States, int] = dict.fromkeys(States, 0)
         self.executors: dict[str, ParslExecutor] = {}
         self.memoizer = config.made_memoizer()
-        self._running: dict[str, TaskRecord] = {}
-        self._answered: deque[TaskRecord] = deque()
         self._cancelled: deque[TaskRecord] = deque()
         self.monitoring = config.monitoring
         self._reports: Reports | None = None
@@ -95,19 +88,31 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, W
         self.dependency_resolver = config.dependency_resolver or DEEP_DEPENDENCY_RESOLVER
         # A join app may return the very futures that it was given in a list, so by default it gets them as they are.
         joining = config.dependency_resolver or SHALLOW_DEPENDENCY_RESOLVER
-        self._filing = Filing(self.data_manager)
-        self._gather = self.dependency_resolver.traverse_to_gather
-        self._gather_joining = joining.traverse_to_gather
         self._ids = AtomicIDCounter()
         self._admission = None if config.max_outstanding is None else Admission(config.max_outstanding)
         self._placement = Placement(self.executors, INTERNAL)
-        self._failures_told = 0
+        self._telling = Telling(self.describe)
         self.loop = Loop()
         self._helper = Helper()
         self._graph = TaskGraph(
             self, self.dependency_resolver, config.retries, config.retry_handler, joining, config.system_retries
         )
-        self.loop.at_pass_end(self._count_answered)
+        self._intake = Intake(
+            self,
+            self._ids,
+            self._placement,
+            Filing(self.data_manager),
+            resolver=self.dependency_resolver,
+            joining=joining,
+            autopath=config.std_autopath or self.default_std_autopath,
+            spoiled=functools.partial(self.loop.post, self._graph.fail),
+        )
+        self._remembering = Remembering(
+            self.memoizer, self.loop, self._graph, self.when_done, None if config.garbage_collect else self.tasks
+        )
+        # One of the graph's `Effects`.
+        self.save = self._remembering.save
+        self.loop.at_pass_end(self._remembering.count_answered)
         self.loop.start()
         self.job_status_poller = JobStatusPoller(
             strategy=config.strategy,
@@ -221,13 +226,15 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, W
             NoDataFlowKernelError: when the kernel has been cleaned up.
             ValueError: when an executor is named that there is not, or a file has no staging provider.
         """
-        self._refuse_after_cleanup()
+        if self.cleanup_called:
+            self._refuse()
         if self._admission is None:
-            return self._submit(func, app_args, executors, cache, ignore_for_cache, app_kwargs, join)
+            return self._enter(self._intake.take(func, app_args, executors, cache, ignore_for_cache, app_kwargs, join))
         self._admission.enter(wait=not self.loop.on_loop())
         try:
-            self._refuse_after_cleanup()
-            return self._submit(func, app_args, executors, cache, ignore_for_cache, app_kwargs, join)
+            if self.cleanup_called:
+                self._refuse()
+            return self._enter(self._intake.take(func, app_args, executors, cache, ignore_for_cache, app_kwargs, join))
         except BaseException:
             self._admission.leave()
             raise
@@ -241,62 +248,22 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, W
         if self._admission is not None:
             await self._admission.room()
 
-    def _refuse_after_cleanup(self) -> None:
-        if self.cleanup_called:
-            msg = "Cannot submit to a DataFlowKernel that has been cleaned up"
-            raise NoDataFlowKernelError(msg)
+    @staticmethod
+    def _refuse() -> NoReturn:
+        msg = "Cannot submit to a DataFlowKernel that has been cleaned up"
+        raise NoDataFlowKernelError(msg)
 
-    def _submit(
-        self,
-        func: Callable[..., Any],
-        app_args: Sequence[Any],
-        executors: str | Sequence[str],
-        cache: bool,
-        ignore_for_cache: Sequence[str] | None,
-        app_kwargs: dict[str, Any] | None,
-        join: bool,
-    ) -> AppFuture[Any]:
-        task_id = self._ids.get_id()
-        kwargs = dict(app_kwargs) if app_kwargs else {}
-        resources: dict[str, Any] = {}
-        stage = True
-        if kwargs and not _SPECIAL.isdisjoint(kwargs):
-            resources = kwargs.pop("parsl_resource_specification", None) or {}
-            stage = not kwargs.pop("_parsl_staging_inhibit", False)
-            executors = kwargs.pop("parsl_executors", None) or executors
-        labels = (INTERNAL,) if join else self._placement.allowed(executors, task_id)
-        task = TaskRecord(
-            task_id,
-            self,
-            func,
-            tuple(app_args),
-            kwargs,
-            labels[0],
-            resources,
-            memoize=cache,
-            ignore_for_cache=None if ignore_for_cache is None else list(ignore_for_cache),
-            join=join,
-            invoked=time.time(),
-        )
-        task.app_fu = AppFuture(task)
-        if len(labels) > 1:
-            task.choices = labels
-        if kwargs or not PLAIN.issuperset(map(type, app_args)):
-            try:
-                self._prepare(task, stage=stage)
-            except BaseException as e:
-                # A transfer of another of its files may wait for this task by now.
-                self.loop.post(self._graph.fail, task, e)
-                raise
-        if cache:
-            outcome = self._recall_early(task)
+    def _enter(self, task: TaskRecord) -> AppFuture[Any]:
+        """Give a new task to the graph, unless what it would return is remembered."""
+        if task.memoize:
+            outcome = self._remembering.recall_early(task)
             if outcome is not None:
                 if self._admission is not None:
                     self._admission.leave()
-                return self._answer(task, outcome)
-        self.tasks[task_id] = task
+                return self._remembering.answer(task, outcome)
+        self.tasks[task.id] = task
         if logger.isEnabledFor(logging.DEBUG):
-            self._tell_submission(task)
+            self._telling.submitted(task)
         self.loop.post(self._graph.add, task)
         # A cleanup that begins from here on sees the task; one that began before may have missed it.
         if self.cleanup_called:
@@ -307,7 +274,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, W
 
     def launch(self, task: TaskRecord) -> None:
         """Start an attempt at a task whose arguments are values, unless its outcome is known already."""
-        if task.memoize and self._recall(task):
+        if task.memoize and self._remembering.recall(task):
             return
         task.try_launched = time.time()
         self._placement.place(task)
@@ -317,7 +284,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, W
         else:
             self._reports.launch(self.executors[task.executor], task)
         if logger.isEnabledFor(logging.DEBUG):
-            self._tell_launch(task)
+            self._telling.launched(task)
 
     def attempt_done(self, task: TaskRecord, outcome: Outcome) -> None:
         """Take note of how an attempt ended; from any thread."""
@@ -343,7 +310,7 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, W
         for watcher in self._watchers:
             watcher(task, old)
         if logger.isEnabledFor(logging.DEBUG):
-            self._tell_move(task)
+            self._telling.moved(task)
 
     def settle(self, task: TaskRecord, outcome: Outcome) -> None:
         """Forget a task that is final, and give its future the outcome."""
@@ -351,9 +318,9 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, W
         if self._admission is not None and task.id in self.tasks:
             self._admission.leave()
         if task.memoize:
-            self._remember_end(task, outcome)
+            self._remembering.ended(task, outcome)
         if task.status is not States.exec_done:
-            self._tell_failure(task, outcome)
+            self._telling.failed(task, outcome)
             if self._reports is not None:
                 self._reports.settled(task, outcome)
         if self._config.garbage_collect:
@@ -390,26 +357,8 @@ class DataFlowKernel(EntryPoints, Intake, Cancelling, Remembering, Explaining, W
         """Forget a task."""
         self.tasks.pop(task_id, None)
 
-    def wait_for_current_tasks(self) -> None:
-        """Wait until all tasks that there are now have ended, well or badly."""
-        for task in list(self.tasks.values()):
-            with contextlib.suppress(CancelledError):
-                task.app_fu.exception()
-
     def _forget(self) -> None:
         DataFlowKernelLoader.forget(self)
-
-    def __enter__(self) -> DataFlowKernel:
-        return self
-
-    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
-        if self._config.exit_mode == "skip":
-            return
-        try:
-            if self._config.exit_mode == "wait" and exc_type is None:
-                self.wait_for_current_tasks()
-        finally:
-            self.cleanup()
 
 
 class DataFlowKernelLoader:

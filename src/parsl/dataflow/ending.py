@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from parsl.dataflow.errors import DataFlowException
@@ -12,10 +14,13 @@ from parsl.executors.threads import ThreadPoolExecutor
 from parsl.loop import LoopClosedError
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from parsl.config import Config
     from parsl.data_provider.data_manager import DataManager
     from parsl.dataflow.admission import Admission
     from parsl.dataflow.graph import TaskGraph
-    from parsl.dataflow.memoization import Memoizer
+    from parsl.dataflow.remembering import Remembering
     from parsl.dataflow.reports import Reports
     from parsl.dataflow.taskrecord import TaskRecord
     from parsl.executors.base import ParslExecutor
@@ -31,28 +36,33 @@ _HELPER_SECONDS = 10.0
 
 
 class Ending:
-    """Cleans the kernel up, once."""
+    """Waits for the tasks of a kernel, and cleans it up, once."""
 
     cleanup_called: bool
     data_manager: DataManager
     executors: Mapping[str, ParslExecutor]
     job_status_poller: JobStatusPoller
     loop: Loop
-    memoizer: Memoizer
     monitoring: MonitoringHub | None
     run_id: str
     tasks: Mapping[int, TaskRecord]
     _admission: Admission | None
-    _count_answered: Callable[[], None]
+    _config: Config
     _end_logging: Callable[[], object]
-    _end_memoizer: Callable[[Callable[[], None]], None]
     _end_progress: Callable[[], None]
     _forget: Callable[[], None]
     _graph: TaskGraph
     _helper: Helper
+    _remembering: Remembering
     _reports: Reports | None
     _usage_tracker: UsageTracker | None
     log_task_states: Callable[[], None]
+
+    def wait_for_current_tasks(self) -> None:
+        """Wait until all tasks that there are now have ended, well or badly."""
+        for task in list(self.tasks.values()):
+            with contextlib.suppress(CancelledError):
+                task.app_fu.exception()
 
     def cleanup(self) -> None:
         """End the kernel: executors, their blocks and workers, threads and logs; a second call does nothing.
@@ -69,7 +79,7 @@ class Ending:
         self.job_status_poller.close()
         self.data_manager.close()
         # Results that are on their way to the disk still count.
-        self._end_memoizer(self.memoizer.flush)
+        self._remembering.flush()
         self._on_loop(self._fail_open_tasks)
         for executor in self.executors.values():
             try:
@@ -81,8 +91,8 @@ class Ending:
             except Exception:
                 logger.exception("Executor %s did not shut down cleanly", executor.label)
         # What came while the executors ended is saved as well.
-        self._on_loop(self._count_answered)
-        self._end_memoizer(self.memoizer.close)
+        self._on_loop(self._remembering.count_answered)
+        self._remembering.close()
         self._end_progress()
         self.log_task_states()
         if self.monitoring is not None:
@@ -125,4 +135,16 @@ class Ending:
         """End a kernel that the script has left open at its end."""
         if not self.cleanup_called:
             logger.warning("The script has ended without cleaning up run %s: it is cleaned up now", self.run_id)
+            self.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
+        if self._config.exit_mode == "skip":
+            return
+        try:
+            if self._config.exit_mode == "wait" and exc_type is None:
+                self.wait_for_current_tasks()
+        finally:
             self.cleanup()

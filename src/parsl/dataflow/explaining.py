@@ -28,7 +28,9 @@ from parsl.loop import LoopClosedError
 
 if TYPE_CHECKING:
     from parsl.dataflow.admission import Admission
+    from parsl.dataflow.remembering import Remembering
     from parsl.dataflow.taskrecord import TaskRecord
+    from parsl.dataflow.telling import Telling
     from parsl.executors.base import ParslExecutor
     from parsl.loop import Loop
 
@@ -45,9 +47,11 @@ class Explaining:
     loop: Loop
     run_dir: str
     run_id: str
-    task_state_counts: dict[States, int]
     _admission: Admission | None
-    _running: dict[str, TaskRecord]
+    _counts: dict[States, int]
+    _on_loop: Callable[..., None]
+    _remembering: Remembering
+    _telling: Telling
     describe: Callable[[Future[Any]], str]
 
     def explain(self, future: AppFuture[Any] | DataFuture) -> Explanation:
@@ -174,13 +178,24 @@ class Explaining:
         return kernel is self
 
     def _remembered(self, task: TaskRecord) -> tuple[Cause, TaskRecord | None]:
-        twin = None if task.hashsum is None else self._running.get(task.hashsum)
+        twin = None if task.hashsum is None else self._remembering.running.get(task.hashsum)
         if twin is None or twin is task:
             return Cause(Reason.MEMOIZER, "waits for the memoizer to say whether the call is remembered"), None
         text = f"waits for task {twin.id} ({twin.func_name}), an equal call whose result it will share"
         return Cause(Reason.TWIN, text), twin
 
     # -- how all stands ------------------------------------------------------------------------------------------
+
+    @property
+    def task_state_counts(self) -> dict[States, int]:
+        """How many tasks are in each state."""
+        if self._remembering.answered:
+            self._on_loop(self._remembering.count_answered)
+        return self._counts
+
+    def log_task_states(self) -> None:
+        """Write to the log how many tasks are in each state."""
+        self._telling.summary(self.task_state_counts)
 
     def status(self) -> Status:
         """Say how the run stands: tasks by state, and each executor with its blocks; from any thread, quickly."""

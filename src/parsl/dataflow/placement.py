@@ -16,6 +16,9 @@ from parsl.data_provider.files import File
 if TYPE_CHECKING:
     from parsl.dataflow.taskrecord import TaskRecord
 
+# Label of the executor for the kernel's own work.
+INTERNAL = "_parsl_internal"
+
 
 class Room(NamedTuple):
     """How much an executor has to do, and how much it can do.

@@ -1,10 +1,9 @@
-"""What the kernel writes to the log about tasks."""
+"""What is written to the log about tasks."""
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
@@ -21,23 +20,18 @@ _MOST_FAILURES_TOLD = 1000
 
 
 class Telling:
-    """The lines of the log; those about a single task that goes well are at DEBUG."""
+    """The lines of the log; those about a single task that goes well are at DEBUG, and to be asked for only then.
 
-    describe: Callable[[Future[Any]], str]
-    _answered: deque[TaskRecord]
-    _count_answered: Callable[[], None]
-    _counts: dict[States, int]
-    _failures_told: int
-    _on_loop: Callable[..., None]
+    Args:
+        describe: names a future.
+    """
 
-    @property
-    def task_state_counts(self) -> dict[States, int]:
-        """How many tasks are in each state."""
-        if self._answered:
-            self._on_loop(self._count_answered)
-        return self._counts
+    def __init__(self, describe: Callable[[Future[Any]], str]) -> None:
+        self._describe = describe
+        self._failures_told = 0
 
-    def _tell_submission(self, task: TaskRecord) -> None:
+    def submitted(self, task: TaskRecord) -> None:
+        """A call has become a task."""
         extra = {"parsl.task": task.id, "parsl.app_name": task.func_name}
         to = task.executor if task.choices is None else " or ".join(task.choices)
         logger.debug("Task %s submitted for app %s to executor %s", task.id, task.func_name, to, extra=extra)
@@ -45,10 +39,11 @@ class Telling:
             tid = getattr(future, "tid", None)
             of_task = {} if tid is None else {"parsl.dependency_task": tid}
             logger.debug(
-                "Task %s depends on %s", task.id, self.describe(future), extra={"parsl.task": task.id, **of_task}
+                "Task %s depends on %s", task.id, self._describe(future), extra={"parsl.task": task.id, **of_task}
             )
 
-    def _tell_launch(self, task: TaskRecord) -> None:
+    def launched(self, task: TaskRecord) -> None:
+        """An attempt has begun."""
         logger.debug(
             "Task %s try %s launched on executor %s with executor id %s",
             task.id,
@@ -58,7 +53,8 @@ class Telling:
             extra={"parsl.task": task.id, "parsl.executor": task.executor, "parsl.executor_task": task.executor_id},
         )
 
-    def _tell_move(self, task: TaskRecord) -> None:
+    def moved(self, task: TaskRecord) -> None:
+        """A task is in another state."""
         logger.debug(
             "Task %s is %s",
             task.id,
@@ -66,7 +62,8 @@ class Telling:
             extra={"parsl.task": task.id, "parsl.task_state": task.status.name},
         )
 
-    def _tell_failure(self, task: TaskRecord, outcome: Outcome) -> None:
+    def failed(self, task: TaskRecord, outcome: Outcome) -> None:
+        """A task is final, and has no result; of very many, only the first are told."""
         exception = getattr(outcome, "exception", None)
         if exception is None or self._failures_told > _MOST_FAILURES_TOLD:
             return
@@ -84,10 +81,10 @@ class Telling:
             extra={"parsl.task": task.id, "parsl.app_name": task.func_name},
         )
 
-    def log_task_states(self) -> None:
-        """Write to the log how many tasks are in each state."""
+    def summary(self, counts: Mapping[States, int]) -> None:
+        """How many tasks are in each state."""
         logger.info("Summary of tasks in DFK:")
         for state in States:
-            if self.task_state_counts[state]:
-                logger.info("Tasks in state States.%s: %d", state.name, self.task_state_counts[state])
+            if counts[state]:
+                logger.info("Tasks in state States.%s: %d", state.name, counts[state])
         logger.info("End of summary")

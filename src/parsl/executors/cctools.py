@@ -11,10 +11,7 @@ import importlib.util
 import logging
 import os
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +23,7 @@ import msgspec
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.errors import OptionalModuleMissing
 from parsl.executors.base import Call
+from parsl.executors.cctools_ends import reason_of
 from parsl.executors.cctools_files import Files
 from parsl.executors.cctools_messages import (
     Cancel,
@@ -34,15 +32,14 @@ from parsl.executors.cctools_messages import (
     Ends,
     FromManager,
     ManagerConfig,
-    Ready,
-    Refused,
     Stop,
     Task,
 )
+from parsl.executors.cctools_process import ManagerProcess
 from parsl.executors.cctools_task import outcome_in, wrap_call
 from parsl.executors.engine import EngineExecutor
 from parsl.executors.errors import BadStateException, ExecutorShutDownError, InvalidResourceSpecification
-from parsl.executors.high_throughput.streams import LENGTH, Stream
+from parsl.executors.high_throughput.streams import Stream
 from parsl.executors.remote_call import pack_call
 from parsl.executors.status_handling import BlockProviderExecutor
 from parsl.loop import Loop
@@ -53,35 +50,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# How long the manager may take to say that it listens, and to end when told to.
-START_SECONDS = 60.0
-STOP_SECONDS = 5.0
-
 # Larger calls go to the manager as files.
 LARGEST_INLINE = 64 * 1024
 
 RESOURCES = frozenset({"cores", "memory", "disk", "gpus", "priority", "running_time_min", "running_time_max"})
 """What a resource specification may hold."""
-
-# The engine's words for the loss of the process or of the worker, as often as it tries.
-_LOSSES = frozenset({"signal", "max retries", "forsaken", "library exit"})
-
-_SENTENCES = {
-    "resource exhaustion": "it used more than it was given",
-    "input missing": "an input file could not be brought to it",
-    "output missing": "not all of its output files were there at its end",
-    "stdout missing": "its standard output could not be brought back",
-    "end time": "it did not end before its deadline",
-    "max end time": "it did not end before its deadline",
-    "max wall time": "it ran longer than running_time_max",
-    "disk full": "there was no room on its worker's disk",
-    "output transfer error": "an output file could not be brought back",
-    "signal": "its process was ended by a signal",
-    "max retries": "its worker was lost as often as max_retries allows",
-    "forsaken": "its worker could not begin it as often as max_retries allows",
-    "library exit": "the library process that ran it has ended",
-    "not submitted": "the engine did not take it",
-}
 
 
 class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
@@ -104,11 +77,10 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
         # Set by the kernel; an executor that is used alone makes one of its own.
         self.loop: Loop | None = None
         self._own_loop: Loop | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ManagerProcess | None = None
         self._stream: Stream | None = None
         self._codec = msgspec.msgpack.Decoder(FromManager)
         self._function_dir = ""
-        self._errors_path = ""
         self._answers: dict[int, Callable[[bool], object]] = {}
         self._port = 0
         self._ending = False
@@ -189,58 +161,18 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
         config = ManagerConfig(
             self.engine, self.label, self.logdir, self._engine_options(), project=self._project is not None
         )
-        ours, theirs = socket.socketpair()
-        self._errors_path = os.path.join(self.logdir, "manager.stderr")
-        command = [sys.executable, "-m", "parsl.executors.cctools_manager", str(theirs.fileno())]
-        with theirs, open(self._errors_path, "wb") as errors:
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=errors, stderr=errors, pass_fds=[theirs.fileno()]
-            )
-        self._process = process
-        assert process.stdin is not None
-        try:
-            with process.stdin as given:
-                given.write(msgspec.json.encode(config))
-            ours.settimeout(START_SECONDS)
-            answer = self._codec.decode(_first_message(ours))
-        except (OSError, EOFError) as e:
-            ours.close()
-            msg = f"The manager of executor {self.label} did not start ({e}). It said:\n{self._last_words()}"
-            raise self.failure(msg) from e
-        if not isinstance(answer, Ready):
-            ours.close()
-            reason = answer.reason if isinstance(answer, Refused) else repr(answer)
-            msg = f"The manager of executor {self.label} did not start: {reason}"
-            raise self.failure(msg)
-        self._port = answer.port
-        loop.call(self._connect, ours)
-        logger.info("The manager of executor %s listens on port %d", self.label, self._port)
+        self._process = ManagerProcess(self.label, self.logdir, self.failure)
+        connection = self._process.start(config)
+        self._port = self._process.port
+        loop.call(self._connect, connection)
 
     def _connect(self, connection: socket.socket) -> None:
         assert self.loop is not None
         self._stream = Stream(self.loop, connection, self._received, self._manager_ended)
 
     def _manager_ended(self) -> None:
-        if self._ending:
-            return
-        code = self._wait_for_end()
-        msg = f"The manager of executor {self.label} has ended with exit code {code}. It said:\n{self._last_words()}"
-        self.set_bad_state_and_fail_all(self.failure(msg))
-
-    def _last_words(self) -> str:
-        with open(self._errors_path, encoding="utf-8", errors="replace") as file:
-            return file.read()[-2000:].strip()
-
-    def _wait_for_end(self) -> int | None:
-        process = self._process
-        if process is None:
-            return None
-        try:
-            return process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            logger.warning("The manager of executor %s did not end within %g s and is killed", self.label, STOP_SECONDS)
-            process.kill()
-            return process.wait()
+        if not self._ending and self._process is not None:
+            self.set_bad_state_and_fail_all(self._process.obituary())
 
     def _stop_engine(self) -> None:
         self._ending = True
@@ -249,8 +181,9 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
         if self._stream is not None and self.loop is not None:
             self.loop.call(self._disconnect)
         # It ends by the message, or at the latest by the end of the stream.
-        self._wait_for_end()
-        self._process = None
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
         self.cancel_all_blocks()
         shutil.rmtree(self._function_dir, ignore_errors=True)
         if self._own_loop is not None:
@@ -366,27 +299,9 @@ class CctoolsExecutor(EngineExecutor, BlockProviderExecutor):
         outcome = outcome_in(answer, call.id) if answer is not None else None
         if outcome is None or (isinstance(outcome, Value) and end.result != "success"):
             # An answer that is there says more, unless it says that all went well when the engine says that it did not.
-            outcome = Error(self._failure_of(end))
+            reason, lost = reason_of(end)
+            outcome = Error(self._task_failure(reason, end.status, lost=lost))
         self._ended(end.number, outcome)
-
-    def _failure_of(self, end: End) -> Exception:
-        # A task whose command has failed has left no answer, which is what the engine then tells.
-        by_status = end.result in {"success", "output missing"} and end.status != 0
-        # The engine tells a signal as a negative number, as shells do, or now and then as the bare number.
-        bare = end.status == signal.SIGKILL
-        killed = by_status and (end.status < 0 or end.status > 128 or bare)
-        if killed:
-            number = abs(end.status) if end.status < 0 or bare else end.status - 128
-            reason = f"the task's process was ended by signal {number}"
-        elif by_status:
-            reason = f"the task's command ended with exit code {end.status} and left no answer"
-        elif end.result == "success":
-            reason = "the task's command has left no answer"
-        else:
-            reason = f"{_SENTENCES.get(end.result, 'the engine gave it up')} ({end.result.upper().replace(' ', '_')})"
-        if end.detail:
-            reason += f": {end.detail}"
-        return self._task_failure(reason, end.status, lost=killed or end.result in _LOSSES)
 
     # -- scaling -------------------------------------------------------------------------------------------------
 
@@ -413,21 +328,6 @@ def _is_there(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
         return False
-
-
-def _first_message(connection: socket.socket) -> bytes:
-    return _read(connection, LENGTH.unpack(_read(connection, LENGTH.size))[0])
-
-
-def _read(connection: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        part = connection.recv(size - len(data))
-        if not part:
-            msg = "it has closed its connection"
-            raise EOFError(msg)
-        data += part
-    return data
 
 
 def _take(path: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The Broker against a fake outbox, case by case; test_broker_histories.py has any history of events."""
+"""The Broker against a fake outbox, case by case; any history of events is in test_broker_histories.py."""
 
 from __future__ import annotations
 
@@ -43,8 +43,6 @@ from tests.executors.high_throughput.broker_fakes import (
     PARSL,
     PYTHON,
     THRESHOLD,
-    Confused,
-    Failing,
     FakeOutbox,
     done,
     register,
@@ -64,24 +62,6 @@ def broker(outbox):
 
 
 # -- handing out -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("wanted", "queued", "given"),
-    [
-        ({"a": (2, 6), "b": (3, 3)}, 7, {"a": [1, 2, 6, 7], "b": [3, 4, 5]}),
-        ({"a": (1, 9), "b": (1, 9)}, 2, {"a": [1], "b": [2]}),
-        ({"a": (1, 9), "b": (1, 9)}, 6, {"a": [1, 3, 4], "b": [2, 5, 6]}),
-        ({"a": (1, 9), "b": (1, 3)}, 99, {"a": [1, *range(5, 13)], "b": [2, 3, 4]}),
-        ({"a": (4, 2)}, 3, {"a": [1, 2]}),
-    ],
-)
-def test_workers_are_fed_before_stocks_are_filled_in_equal_shares(broker, outbox, wanted, queued, given):
-    for block, (name, (workers, capacity)) in enumerate(wanted.items()):
-        broker.register(name.encode(), register(name.encode(), workers, capacity, str(block)), 0)
-    broker.submit(submit(*range(1, queued + 1)))
-    broker.assign(0)
-    assert {name: outbox.tasks_of(name.encode()) for name in wanted} == given
 
 
 def test_one_message_for_all_tasks_of_a_pass(broker, outbox):
@@ -135,74 +115,6 @@ def test_a_task_whose_function_is_gone_still_reaches_a_worker(broker, outbox):
     assert [(m.tasks, m.functions) for m in outbox.sent(b"a")] == [([task(1, function=5)], {})]
 
 
-@pytest.mark.parametrize("selector", [Failing(), Confused()])
-def test_a_selector_that_misbehaves_holds_up_no_task(outbox, selector):
-    broker = Broker(outbox, selector, THRESHOLD, PYTHON, PARSL)
-    for name in (b"a", b"b"):
-        broker.register(name, register(name), 0)
-    broker.submit(submit(1, 2, 3))
-    broker.assign(0)
-    assert sorted(outbox.tasks_of(b"a") + outbox.tasks_of(b"b")) == [1, 2]
-
-
-# -- managers whose blocks end -----------------------------------------------------------------------------------------
-
-
-def timed(*tasks):
-    return Submit([task(number, seconds=seconds) for number, seconds in tasks], {}, [])
-
-
-def test_a_task_is_given_to_a_manager_only_if_its_time_fits(broker, outbox):
-    broker.register(b"short", register(b"short", workers=9, block="0", seconds_left=60), 1000)
-    broker.register(b"long", register(b"long", workers=1, block="1", seconds_left=600), 1000)
-    broker.submit(timed((1, 61), (2, 60), (3, None), (4, 600), (5, 601)))
-    broker.assign(1000)
-    assert outbox.tasks_of(b"short") == [2, 3]
-    assert outbox.tasks_of(b"long") == [1]
-    assert [len(broker.queue), broker.queue.timed] == [2, 2]
-    broker.register(b"forever", register(b"forever", workers=9, block="2"), 1001)
-    broker.assign(1001)
-    assert outbox.tasks_of(b"forever") == [4, 5]
-
-
-def test_what_is_left_shrinks_with_time(broker, outbox):
-    broker.register(b"a", register(b"a", workers=3, seconds_left=60), 1000)
-    broker.submit(timed((1, 30)))
-    broker.assign(1030)
-    broker.submit(timed((2, 30)))
-    broker.assign(1030.1)
-    assert outbox.tasks_of(b"a") == [1]
-
-
-def test_a_task_that_fits_nowhere_holds_up_no_other(broker, outbox):
-    broker.register(b"a", register(b"a", workers=2, seconds_left=60), 0)
-    broker.submit(Submit([task(1, priority=-1, seconds=1000), task(2, seconds=10), task(3)], {}, []))
-    broker.assign(0)
-    assert outbox.tasks_of(b"a") == [2, 3]
-
-
-def test_stocks_are_filled_with_what_fits(broker, outbox):
-    broker.register(b"short", register(b"short", workers=1, capacity=4, block="0", seconds_left=60), 0)
-    broker.register(b"long", register(b"long", workers=1, capacity=4, block="1", seconds_left=600), 0)
-    broker.submit(timed(*((number, 100) for number in range(1, 4)), (4, 10)))
-    broker.assign(0)
-    assert outbox.tasks_of(b"short") == [4]
-    assert outbox.tasks_of(b"long") == [1, 2, 3]
-
-
-@pytest.mark.parametrize("selector", [RandomManagerSelector(), BlockIdManagerSelector(), Confused()])
-def test_one_manager_that_lasts_is_found_among_many_that_do_not(outbox, selector):
-    broker = Broker(outbox, selector, THRESHOLD, PYTHON, PARSL)
-    for number in range(50):
-        name = b"%02d" % number
-        left = 600 if number == 37 else 60
-        broker.register(name, register(name, block=str(number), workers=2, seconds_left=left), 0)
-    broker.submit(timed((1, 100), (2, 100), (3, 100)))
-    broker.assign(0)
-    assert outbox.tasks_of(b"37") == [1, 2]
-    assert len(broker.queue) == 1
-
-
 # -- many managers -----------------------------------------------------------------------------------------------------
 
 
@@ -222,7 +134,7 @@ def test_no_task_heartbeat_or_pass_looks_at_all_managers(outbox):
         name = b"%03d" % number
         broker.register(name, register(name, workers=2, capacity=3, seconds_left=1000), 0)
     broker.submit(submit(1, 2, 3, function=7, functions={7: b"body"}))
-    broker.submit(timed((4, 2000), (5, 20)))
+    broker.submit(Submit([task(4, seconds=2000), task(5, seconds=20)], {}, []))
     broker.assign(0)
     sent = {identity: [t.id for t in m.tasks] for identity, m in outbox.managers if type(m) is Tasks}
     assert sorted(itertools.chain(*sent.values())) == [1, 2, 3, 5]

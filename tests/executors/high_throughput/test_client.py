@@ -13,8 +13,7 @@ import pytest
 
 from parsl.executors.base import FutureCall
 from parsl.executors.errors import ExecutorShutDownError
-from parsl.executors.high_throughput import client as client_module
-from parsl.executors.high_throughput import interchange_process, messages
+from parsl.executors.high_throughput import interchange_process, large_arguments, messages
 from parsl.executors.high_throughput.client import InterchangeClient, InterchangeStartError
 from parsl.executors.high_throughput.errors import (
     CommandClientBadError,
@@ -389,7 +388,7 @@ def test_a_call_is_located(executor):
 
 
 def test_a_call_whose_arguments_are_held_back_is_here(executor, monkeypatch):
-    monkeypatch.setattr(client_module, "LARGEST_IN_FLIGHT", 1)
+    monkeypatch.setattr(large_arguments, "LARGEST_IN_FLIGHT", 1)
     numbers = [executor.submit(len, {}, bytes(2**20)).parsl_executor_task_id for _ in range(2)]
     answers = []
     executor.loop.call(executor._client.locate, numbers[1], answers.append)

@@ -9,18 +9,8 @@ import pytest
 from parsl.executors.high_throughput.commands import CommandClient
 from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
 from parsl.executors.high_throughput.messages import Answer, Query
-from parsl.loop import Loop
 
 SECONDS = 20
-
-
-@pytest.fixture
-def loop():
-    loop = Loop("commands")
-    loop.start()
-    yield loop
-    loop.stop()
-    assert loop.join(SECONDS)
 
 
 @pytest.fixture

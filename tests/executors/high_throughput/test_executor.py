@@ -52,39 +52,6 @@ def test_what_is_given_is_kept_under_its_own_name():
     assert HighThroughputExecutor(block_error_handler=False).block_error_handler is noop_error_handler
 
 
-@pytest.mark.parametrize(
-    "specification",
-    [
-        {"cores": 1},
-        {"priority": "1"},
-        {"priority": None},
-        {"priority": math.nan},
-        {"priority": 1, "x": 2},
-        {"walltime": "1h"},
-        {"walltime": None},
-        {"walltime": math.nan},
-    ],
-)
-def test_a_resource_specification_holds_priority_and_walltime_or_nothing(specification):
-    with pytest.raises(InvalidResourceSpecification):
-        HighThroughputExecutor().validate_resource_spec(specification)
-
-
-@pytest.mark.parametrize(
-    "specification",
-    [
-        {},
-        {"priority": 1},
-        {"priority": -0.5},
-        {"priority": math.inf},
-        {"walltime": 1e9},
-        {"priority": 1, "walltime": 2},
-    ],
-)
-def test_a_priority_is_any_number_and_so_is_a_walltime_where_blocks_do_not_end(specification):
-    HighThroughputExecutor().validate_resource_spec(specification)
-
-
 @pytest.mark.parametrize(("walltime", "fits"), [("00:10:00", 570), ("00:01:00", 54), ("1-00:00:00", 1e9), ("30", 1e9)])
 def test_a_task_that_takes_longer_than_any_block_is_refused(walltime, fits):
     executor = HighThroughputExecutor(provider=SlurmProvider("debug", walltime=walltime))

@@ -239,7 +239,7 @@ def test_arguments_that_are_gone_are_that_calls_error(executor, remote):
     remote.tasks()
     second = [executor.submit(len, {}, bytes(MB)), executor.submit(int, {})]
     executor._client.commands.run("OUTSTANDING_C")
-    payload = executor._client._arguments[3]
+    payload = executor._client._large.held[3]
     executor._client.store.drop(payload)
     remote.answer(1, 2, credit=2)
     assert [t.id for t in remote.tasks().tasks] == [4]

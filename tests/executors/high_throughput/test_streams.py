@@ -17,15 +17,6 @@ from parsl.loop import Loop
 SECONDS = 20
 
 
-@pytest.fixture
-def loop():
-    loop = Loop("streams")
-    loop.start()
-    yield loop
-    loop.stop()
-    assert loop.join(SECONDS)
-
-
 class End:
     """One end of a stream on a loop, and the bare socket at the other end."""
 

@@ -7,18 +7,8 @@ import pytest
 import zmq
 
 from parsl.executors.high_throughput.zmq_pipes import Pipe
-from parsl.loop import Loop
 
 SECONDS = 20
-
-
-@pytest.fixture
-def loop():
-    loop = Loop("pipes")
-    loop.start()
-    yield loop
-    loop.stop()
-    assert loop.join(SECONDS)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from parsl.executors.high_throughput.dealer import Dealer
 from parsl.executors.high_throughput.deliveries import Deliveries
 from parsl.executors.high_throughput.drains import Drains
 from parsl.executors.high_throughput.manager_record import ManagerRecord
@@ -48,7 +49,6 @@ from parsl.executors.high_throughput.messages import (
     Trouble,
     lost,
 )
-from parsl.executors.high_throughput.room import Room, order_of
 from parsl.executors.high_throughput.task_queue import TaskQueue
 from parsl.executors.high_throughput.versions import mismatch
 
@@ -77,8 +77,8 @@ class Outbox(Protocol):
 class Broker:
     """Queue, managers and credit of one executor.
 
-    What a call costs does not depend on how many managers there are: those that want tasks wait in one of two rooms
-    (see `_place`), and each is looked at once in a while for whether it has fallen silent (see `expire`).
+    What a call costs does not depend on how many managers there are: those that want tasks wait with the `Dealer`,
+    and each is looked at once in a while for whether it has fallen silent (see `expire`).
 
     Args:
         outbox: what sends messages.
@@ -99,9 +99,7 @@ class Broker:
         self.queue = TaskQueue()
         self.managers: dict[bytes, ManagerRecord] = {}
         self._outbox = outbox
-        # Managers with workers that have nothing to do, and those that want no more than a stock.
-        self._idle = Room(order_of(selector, self.managers), 1)
-        self._stock = Room(order_of(selector, self.managers), 2)
+        self._dealer = Dealer(self.queue, selector, self.managers)
         # When to look next at whether a manager has been heard of: once in a threshold, however often it speaks.
         self._looks: list[tuple[float, int, ManagerRecord]] = []
         self._counter = itertools.count()
@@ -202,7 +200,7 @@ class Broker:
             return
         manager = self.managers[identity] = ManagerRecord(identity, message, now)
         heapq.heappush(self._looks, (now, next(self._counter), manager))
-        self._place(manager)
+        self._dealer.place(manager)
         self._changed.add(identity)
         name = identity.decode(errors="replace")
         logger.info(
@@ -267,7 +265,7 @@ class Broker:
             if result.id in tasks:
                 tasks.discard(result.id)
                 self._results.append(result)
-        self._place(manager)
+        self._dealer.place(manager)
         if not tasks:
             manager.idle_since = now
             if manager.draining:
@@ -281,7 +279,7 @@ class Broker:
     def _close(self, manager: ManagerRecord) -> None:
         """Give a manager no further task."""
         manager.active = False
-        self._place(manager)
+        self._dealer.place(manager)
         self._changed.add(manager.identity)
 
     def _remove(self, identity: bytes) -> ManagerRecord:
@@ -340,85 +338,10 @@ class Broker:
 
     # -- the end of a pass ---------------------------------------------------------------------------------------
 
-    def _place(self, manager: ManagerRecord) -> None:
-        """Put a manager into the room where it belongs; to be called whenever what it has or wants has changed."""
-        count = len(manager.tasks)
-        room = None
-        if manager.active and count < manager.credit:
-            room = self._idle if count < manager.workers else self._stock
-        if room is manager.room:
-            return
-        if manager.room is not None:
-            manager.room.discard(manager)
-        if room is not None:
-            room.add(manager)
-
     def assign(self, now: float) -> None:
-        """Hand queued tasks to managers that want some, and whose blocks last long enough.
-
-        First every manager gets what its workers can run at once, then an equal share of the rest, as far as it wants
-        some in stock: so no node hoards what another could start now.
-        """
-        batches: dict[ManagerRecord, list[Task]] = {}
-        if len(self.queue) and len(self._idle):
-            self._serve(self._idle, now, batches)
-        if len(self.queue) and len(self._stock):
-            if self._stock.serves_all and self._placeable(self._stock, now) <= len(self._stock):
-                self._serve(self._stock, now, batches)
-            else:
-                self._share(now, batches)
-        for manager, tasks in batches.items():
+        """Hand queued tasks to managers, see `Dealer.deal`."""
+        for manager, tasks in self._dealer.deal(now).items():
             self._send(manager, tasks)
-
-    def _placeable(self, room: Room, now: float) -> int:
-        """Return how many tasks, at most, could go to managers of a room."""
-        latest = room.latest() if self.queue.timed else None
-        fits = latest is None or self.queue.shortest <= latest.ends_at - now
-        return len(self.queue) if fits else self.queue.plain
-
-    def _serve(self, room: Room, now: float, batches: dict[ManagerRecord, list[Task]]) -> None:
-        """Serve managers in the selector's order: each takes something, so that this is no more work than tasks."""
-        for manager in room.first(self._placeable(room, now)):
-            if not len(self.queue):
-                return
-            if not self._take(manager, self._turn(manager), now, batches) and room.serves_all:
-                break
-        # Nothing that is left fits that manager. Those whose blocks last longest come next: what does not fit the
-        # first of them fits none.
-        while len(self.queue):
-            latest = room.latest()
-            if latest is None or not self._take(latest, self._turn(latest), now, batches):
-                return
-
-    @staticmethod
-    def _turn(manager: ManagerRecord) -> int:
-        """Return how many tasks a manager is given at its turn: one for each idle worker, or one for the stock."""
-        return min(manager.free, max(1, manager.workers - len(manager.tasks)))
-
-    def _share(self, now: float, batches: dict[ManagerRecord, list[Task]]) -> None:
-        """Fill stocks in equal shares; there are more tasks than managers with room for some."""
-        # Those that want least come first: what they leave of their share is shared by the rest.
-        order = sorted(self._stock.first(len(self._stock)), key=lambda m: m.free)
-        while order and len(self.queue):
-            fed = []
-            for served, manager in enumerate(order):
-                share = -(-len(self.queue) // (len(order) - served))
-                if self._take(manager, min(manager.free, share), now, batches):
-                    fed.append(manager)
-            # What did not fit the others is shared by those that it fits.
-            order = [manager for manager in fed if manager.free]
-
-    def _take(self, manager: ManagerRecord, room: int, now: float, batches: dict[ManagerRecord, list[Task]]) -> bool:
-        """Give a manager up to `room` tasks that fit; return whether there were any."""
-        tasks = self.queue.take(room, manager.ends_at - now)
-        if not tasks:
-            return False
-        manager.tasks.update([task.id for task in tasks])
-        self._place(manager)
-        batch = batches.setdefault(manager, tasks)
-        if batch is not tasks:
-            batch += tasks
-        return True
 
     def _send(self, manager: ManagerRecord, tasks: list[Task]) -> None:
         manager.idle_since = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from parsl.executors.high_throughput.interchange_process import (
     InterchangeStartError,
     interchange_command,
 )
+from parsl.executors.high_throughput.large_arguments import LargeArguments
 from parsl.executors.high_throughput.losses import loss_error
 from parsl.executors.high_throughput.messages import (
     CANCELLED,
@@ -60,8 +60,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-# Large buffers that are on their way at once; calls beyond wait with their arguments where the user has them.
-LARGEST_IN_FLIGHT = 512 * 2**20
+# Bytes of large arguments that are stored before the calls that have them are sent.
 LARGEST_UNSENT = 4 * 2**20
 
 
@@ -101,14 +100,12 @@ class InterchangeClient(Restarting):
         self.commands = CommandClient(loop, self._send)
         self._codec = messages.to_client()
         self._outgoing: list[Task] = []
-        self._arguments: dict[int, Payload] = {}
-        self._large: deque[tuple[int, int, bytes, Any, Any]] = deque()
+        self._large = LargeArguments(self.store, self._send_large, self._end_unsent)
         # For each call that is to be cancelled, who wants to know; of some the interchange is still to be told.
         self._cancelling: dict[int, Callable[[bool], object]] = {}
         self._to_cancel: list[int] = []
         # Calls that are to be cancelled if they have not begun.
         self._to_drop: list[int] = []
-        self._in_flight = 0
         self._unsent = 0
         self._functions = FunctionBook()
         # What is not to be found in a call itself, should it be sent again.
@@ -250,8 +247,8 @@ class InterchangeClient(Restarting):
 
     def locate(self, number: int, answer: Callable[[Any], object]) -> None:
         """Find out where an open call is: `answer` is told what `whereabouts.find` says, or `{"held": bytes}`."""
-        if any(waiting[0] == number for waiting in self._large):
-            answer({"held": self._in_flight})
+        if number in self._large.waiting:
+            answer({"held": self._large.in_flight})
             return
         # After all that is still to go out, so that the interchange knows the call.
         self._flush()
@@ -272,11 +269,11 @@ class InterchangeClient(Restarting):
         """End all calls with an exception."""
         calls, self.calls = self.calls, {}
         self._outgoing.clear()
-        self._large.clear()
+        self._large.waiting.clear()
         self._resources.clear()
         self._packed.clear()
         for number, call in calls.items():
-            self._forget_arguments(number)
+            self._large.drop(number)
             call.done(Error(exception))
             if number in self._cancelling:
                 self._cancelling.pop(number)(False)
@@ -284,22 +281,18 @@ class InterchangeClient(Restarting):
     def _post(self, number: int, function: int, body: bytes, buffers: Sequence[Any], resources: Any) -> None:
         if not buffers and len(body) < 1024:
             self._outgoing.append(Task(number, function, Payload(body), resources))
-        elif self._in_flight > LARGEST_IN_FLIGHT:
-            self._large.append((number, function, body, buffers, resources))
         else:
-            self._post_large(number, function, body, buffers, resources)
+            self._large.post(number, function, body, buffers, resources)
 
-    def _post_large(self, number: int, function: int, body: bytes, buffers: Sequence[Any], resources: Any) -> None:
-        payload = self.store.payload(body, buffers)
-        if payload.segment is not None:
-            self._arguments[number] = payload
-            size = sum(payload.segment.sizes)
-            self._in_flight += size
-            self._unsent += size
-        self._outgoing.append(Task(number, function, payload, resources))
+    def _send_large(self, task: Task, size: int) -> None:
+        self._outgoing.append(task)
+        self._unsent += size
         if self._unsent > LARGEST_UNSENT:
             # Workers need not wait until the last of many large arguments has been written.
             self._flush()
+
+    def _end_unsent(self, number: int, error: OSError) -> None:
+        self._close_call(number).done(Error(error))
 
     def _close_call(self, number: int) -> Call:
         """Strike a call off all lists."""
@@ -309,20 +302,6 @@ class InterchangeClient(Restarting):
     def _forget_extras(self, number: int) -> None:
         self._resources.pop(number, None)
         self._packed.pop(number, None)
-
-    def _forget_arguments(self, number: int) -> None:
-        payload = self._arguments.pop(number, None)
-        if payload is None or payload.segment is None:
-            return
-        self.store.drop(payload)
-        self._in_flight -= sum(payload.segment.sizes)
-        while self._large and self._in_flight <= LARGEST_IN_FLIGHT:
-            waiting = self._large.popleft()
-            if waiting[0] in self.calls:
-                try:
-                    self._post_large(*waiting)
-                except OSError as e:
-                    self._close_call(waiting[0]).done(Error(e))
 
     # -- messages ------------------------------------------------------------------------------------------------
 
@@ -350,8 +329,7 @@ class InterchangeClient(Restarting):
             self._tell_cancelled(numbers, stop=False)
 
     def _tell_cancelled(self, numbers: list[int], *, stop: bool) -> None:
-        unsent = {waiting[0] for waiting in self._large}.intersection(numbers)
-        self._large = deque(waiting for waiting in self._large if waiting[0] not in unsent)
+        unsent = self._large.take_out(numbers)
         for number in unsent:
             self._ended(Result(number, CANCELLED, Payload(b"")))
         self._send(Cancel([number for number in numbers if number not in unsent], stop))
@@ -412,8 +390,8 @@ class InterchangeClient(Restarting):
             outcome = Error(e)
         if result.payload.segment is not None:
             self._drop(result.payload)
-        if self._arguments:
-            self._forget_arguments(result.id)
+        if self._large.held:
+            self._large.drop(result.id)
         if result.usage:
             call.usage = result.usage
         if self._cancelling and result.id in self._cancelling:

@@ -11,13 +11,13 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from parsl.executors.base import Call, FutureCall
-from parsl.executors.errors import BadStateException, ExecutorShutDownError, InvalidResourceSpecification
-from parsl.executors.high_throughput import mpi_prefix_composer
+from parsl.executors.errors import BadStateException, ExecutorShutDownError
 from parsl.executors.high_throughput.launch_command import DEFAULT_LAUNCH_CMD, manager_command
-from parsl.executors.high_throughput.lease import declared, usable
+from parsl.executors.high_throughput.lease import declared
 from parsl.executors.high_throughput.manager_selector import ManagerSelector, RandomManagerSelector
 from parsl.executors.high_throughput.option_values import check_values
 from parsl.executors.high_throughput.pilot_blocks import PilotBlocks
+from parsl.executors.high_throughput.specification import check_specification
 from parsl.executors.status_handling import BlockErrorHandler
 from parsl.loop import Loop
 from parsl.providers.base import ExecutionProvider
@@ -309,28 +309,12 @@ class HighThroughputExecutor(PilotBlocks, RepresentationMixin, UsageInformation)
         Raises:
             InvalidResourceSpecification: when it holds something else, or no block of the provider lasts so long.
         """
-        known = {"priority", "walltime", *(mpi_prefix_composer.ENTRIES if self.enable_mpi_mode else ())}
-        unknown = set(resource_specification or ()) - known
-        if unknown:
-            names = ", ".join(repr(name) for name in sorted(known))
-            raise InvalidResourceSpecification(unknown, f"Executor {self.label} knows only {names}.")
-        if self.enable_mpi_mode:
-            mpi_prefix_composer.read_specification(resource_specification)
-        if not resource_specification:
-            return
-        priority = resource_specification.get("priority", 0)
-        if not isinstance(priority, (int, float)) or math.isnan(priority):
-            raise InvalidResourceSpecification({"priority"}, "It must be a number; tasks with a lower one run first.")
-        seconds = resource_specification.get("walltime", 1)
-        if not isinstance(seconds, (int, float)) or math.isnan(seconds):
-            raise InvalidResourceSpecification({"walltime"}, "It must be a number of seconds.")
-        block = getattr(self._provider, "block_seconds", None)
-        if block is not None and seconds > usable(block):
-            raise InvalidResourceSpecification(
-                {"walltime"},
-                f"The task declares {seconds:g} s, and blocks of executor {self.label} last {block} s, of which "
-                f"{usable(block):g} s can be used: give its provider a longer walltime.",
-            )
+        check_specification(
+            resource_specification or {},
+            self.label,
+            with_ranks=self.enable_mpi_mode,
+            block_seconds=getattr(self._provider, "block_seconds", None),
+        )
 
     def launch(self, call: Call) -> None:
         """Run a call on a worker and tell its end to `call.done`; on the loop."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import pathlib
 import platform
 import socket
 import sys
@@ -14,9 +13,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from parsl.executors.high_throughput import affinity, messages
+from parsl.executors.high_throughput.freight import Freight
+from parsl.executors.high_throughput.function_files import FunctionFiles
 from parsl.executors.high_throughput.graves import Graves
 from parsl.executors.high_throughput.interchange_link import InterchangeLink
 from parsl.executors.high_throughput.lease import usable_seconds
@@ -27,7 +26,6 @@ from parsl.executors.high_throughput.messages import (
     Heartbeat,
     Leaving,
     Monitoring,
-    Payload,
     Received,
     Refused,
     Register,
@@ -96,7 +94,8 @@ class Manager:
         environment = WorkerEnvironment(options, logdir, self._workers_wanted)
         self._store = self._join_store()
         prefix = os.path.join(self._store.folder, f"{self.uid}-")
-        self._functions = f"{prefix}f"
+        self._functions = FunctionFiles(f"{prefix}f")
+        self._freight = Freight(self._store, self._hostname)
         slots = range(self._workers_wanted)
         self.pool = self._make_pool(slots)
         self._credit_told = self.pool.credit
@@ -104,9 +103,7 @@ class Manager:
         self._registered: Registered | None = None
         self._link: InterchangeLink | None = None
         self._undelivered = Undelivered()
-        self._function_numbers: set[int] = set()
-        # Only where the interchange is on another node: arguments in this node's store, and calls with no room there.
-        self._landed_arguments: dict[int, Payload] = {}
+        # The ends of calls that no worker has had.
         self._refused: list[Result] = []
         self._failed_starts = 0
         self._graves = Graves(loop, environment, patient=bool(self._nodes))
@@ -233,39 +230,15 @@ class Manager:
             self._loop.call_later(_CANCEL_SECONDS, self._cancel, tasks, stop)
 
     def _take(self, message: Tasks, frames: Sequence[bytes | memoryview]) -> None:
-        for number, body in message.functions.items():
-            if number in self._function_numbers:
-                continue  # the interchange before this one has sent it, and a worker may be reading it
-            # A task whose function is not there fails when a worker looks for it.
-            self._keep_function(number, body)
-        for number in message.forget:
-            self._function_numbers.discard(number)
-            pathlib.Path(f"{self._functions}{number}").unlink(missing_ok=True)
+        if message.functions:
+            self._functions.keep(message.functions)
+        if message.forget:
+            self._functions.forget(message.forget)
         tasks = message.tasks
         if len(frames) > 1:
-            tasks = [t for t in (self._landed(t, frames) for t in tasks) if t is not None]
+            tasks, refused = self._freight.land(tasks, frames)
+            self._refused += refused
         self.pool.add(tasks)
-
-    def _keep_function(self, number: int, body: bytes) -> None:
-        # Under its final name at once: no worker looks for it before a task names it.
-        try:
-            with open(f"{self._functions}{number}", "wb") as file:
-                file.write(body)
-        except OSError as e:
-            logger.error("Function %d cannot be kept: %s", number, e)  # noqa: TRY400 - the text says it all
-        self._function_numbers.add(number)
-
-    def _landed(self, task: Task, frames: Sequence[bytes | memoryview]) -> Task | None:
-        """Put what came as a frame into the segment store; a task for which there is no room fails."""
-        try:
-            payload = self._store.land(task.payload, frames)
-        except OSError as e:
-            logger.warning("There is no room for the arguments of call %d: %s", task.id, e)
-            self._refused.append(raised(task.id, e, f"its way to a worker of host {self._hostname}"))
-            return None
-        if payload.segment is not None:
-            self._landed_arguments[task.id] = payload
-        return msgspec.structs.replace(task, payload=payload)
 
     def _on_registered(self, message: Registered) -> None:
         if self._registered is None:
@@ -336,26 +309,14 @@ class Manager:
     def _send_results(self, results: list[Result], number: int) -> None:
         frames: list[Any] = [b""]
         if self._registered is not None and not self._registered.shares_segments:
-            results = [self._shipped(r, frames) for r in results]
+            results = self._freight.ship(results, frames)
         self._send(Results(results, self.pool.credit, number), frames)
 
     def _delivered(self, number: int) -> None:
         """Forget results that have reached the client."""
         results = self._undelivered.received(number)
         if self._registered is not None and not self._registered.shares_segments:
-            for result in results:
-                self._store.drop(result.payload)
-
-    def _shipped(self, result: Result, frames: list[Any]) -> Result:
-        """Turn the segment of a result into a frame, and forget what the call had in this node's store."""
-        arguments = self._landed_arguments.pop(result.id, None)
-        if arguments is not None:
-            self._store.drop(arguments)
-        try:
-            return msgspec.structs.replace(result, payload=self._store.ship(result.payload, frames))
-        except OSError as e:
-            logger.warning("The result of call %d is lost: %s", result.id, e)
-            return raised(result.id, e, f"its way back from host {self._hostname}")
+            self._freight.delivered(results)
 
     # -- workers: what the pool asks for -------------------------------------------------------------------------
 
@@ -417,7 +378,7 @@ class Manager:
         return Setup(
             sys_path=[p for p in sys_path if not p or os.path.exists(p)],
             segments=self._store.folder,
-            functions=self._functions,
+            functions=self._functions.prefix,
             claims=claims,
             slot=slot,
             owner=f"{self.uid}-{slot}",
@@ -470,6 +431,5 @@ class Manager:
         self._processes.close()
         if self._link is not None:
             self._link.close()
-        for number in self._function_numbers:
-            pathlib.Path(f"{self._functions}{number}").unlink(missing_ok=True)
+        self._functions.close()
         self._store.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from parsl.executors.high_throughput.connected import Connected
     from parsl.executors.high_throughput.function_book import FunctionBook
     from parsl.executors.high_throughput.interchange_keeper import InterchangeKeeper
+    from parsl.executors.high_throughput.large_arguments import LargeArguments
     from parsl.loop import Loop, Timer
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,6 @@ class Restarting:
     calls: dict[int, Call]
     commands: CommandClient
     connected: Connected
-    _arguments: Mapping[int, Payload]
     _cancelling: Mapping[int, Any]
     _closing: bool
     _drained: set[str]
@@ -52,7 +51,7 @@ class Restarting:
     _held: set[str]
     _keeper: InterchangeKeeper | None
     _label: str
-    _large: deque[tuple[int, int, bytes, Any, Any]]
+    _large: LargeArguments
     _loop: Loop
     _on_lost: Callable[[Exception], object]
     _outgoing: list[Task]
@@ -121,7 +120,7 @@ class Restarting:
         if self._recovery_timer is not None:
             self._recovery_timer.cancel()
         if not self._closing:
-            unsent = {task.id for task in self._outgoing} | {waiting[0] for waiting in self._large}
+            unsent = {task.id for task in self._outgoing} | self._large.waiting.keys()
             self._recovery = Recovery(self.calls.keys() - unsent, self.connected.managers)
             self.commands.pause()
         self._keeper.ended()
@@ -165,7 +164,7 @@ class Restarting:
     def _send_again(self, number: int) -> None:
         call = self.calls[number]
         resources = self._resources.get(number)
-        payload = self._arguments.get(number)
+        payload = self._large.held.get(number)
         try:
             function = 0 if number in self._packed else self._functions.number_of(call.func)
             if payload is not None:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ndcctools import taskvine
 
 from parsl.executors.cctools_command import COPROCESS, FUNCTION, PACKAGE, RUNNER, SERVER, command_line
-from parsl.executors.cctools_manager import KEEPALIVE, NeverWaits, end_of, port_for
+from parsl.executors.cctools_engine import CctoolsEngine
+from parsl.executors.cctools_manager import KEEPALIVE, end_of, port_for
 from parsl.executors.cctools_messages import End, Task, Transfer
 
-logger = logging.getLogger(__name__)
-
-# A bound for one call of `wait`, which returns before when it has nothing more to do; in seconds.
-_WAIT = 5
-
-# The same where the library cannot be told not to wait.
-_SHORTEST_WAIT = 1
+_LIBRARIES = ("ndcctools.taskvine._cvine", "_cvine")
 
 # Seconds between two looks at what a measured task uses: one that uses more than it was given is ended after so many.
 _MONITOR = {"monitor-interval": 1}
@@ -28,7 +20,7 @@ _MONITOR = {"monitor-interval": 1}
 _SETTERS = {"running_time_min": "set_time_min", "running_time_max": "set_time_max"}
 
 
-class TaskVineEngine:
+class TaskVineEngine(CctoolsEngine):
     """A manager of TaskVine.
 
     Args:
@@ -65,23 +57,20 @@ class TaskVineEngine:
         tune: Mapping[str, float] | None = None,
         log_folder: str | None = None,
     ) -> None:
+        packed = environment is not None
+        super().__init__(
+            max_retries=max_retries, init_command=init_command, env=env, packed=packed, measured=bool(autolabel)
+        )
         self._manager = taskvine.Manager(port=port_for(port), name=project_name, run_info_path=log_folder or folder)
         if password_file is not None:
             self._manager.set_password_file(password_file)
         (self._manager.enable_peer_transfers if peer_transfers else self._manager.disable_peer_transfers)()
         self._autolabel = autolabel
-        self._categories: set[str] = set()
-        self._max_retries = max_retries
-        self._env = env or {}
         self._packages = [
             (self._manager.declare_file(local, cache=True), remote)
             for local, remote in zip(environment or (), (PACKAGE, RUNNER), strict=False)
         ]
         self._serverless = serverless
-        packed = environment is not None
-        # What is measured has to be a child of the task itself.
-        warm = "" if autolabel else secrets.token_hex(8)
-        self._command = command_line(init_command, packed=packed, warm=warm)
         self._files: dict[int, list[Any]] = {}
         if autolabel:
             self._manager.enable_monitoring()
@@ -92,12 +81,7 @@ class TaskVineEngine:
                 msg = f"TaskVine knows no parameter {name!r} to tune"
                 raise ValueError(msg)
         self.port: int = self._manager.port
-        self._wait = _WAIT
-        try:
-            NeverWaits(_library_path(), "vine_manager_enable_process_shortcut", self._manager._taskvine)  # noqa: SLF001 - no other way
-        except AttributeError as e:
-            logger.warning("This library cannot be told not to wait, so tasks may wait for a second: %s", e)
-            self._wait = _SHORTEST_WAIT
+        self._wait_no_longer(_LIBRARIES, "vine_manager_enable_process_shortcut", self._manager, "_taskvine")
         if serverless:
             self._install(command_line(init_command, packed=packed, module=SERVER), library or {})
 
@@ -148,10 +132,8 @@ class TaskVineEngine:
         (task.add_output if output else task.add_input)(file, transfer.remote)
         return file
 
-    def _learn(self, category: str) -> None:
-        if self._autolabel is not None and category not in self._categories:
-            self._categories.add(category)
-            self._manager.set_category_mode(category, self._autolabel)
+    def _begin_to_learn(self, category: str) -> None:
+        self._manager.set_category_mode(category, self._autolabel)
 
     def collect(self) -> tuple[int, End] | None:
         """Do all that there is to do now; return a task that has ended, or None."""
@@ -176,9 +158,3 @@ class TaskVineEngine:
     def close(self) -> None:
         """End the manager; workers go on to look for another."""
         del self._manager
-
-
-def _library_path() -> str:
-    names = ("ndcctools.taskvine._cvine", "_cvine")
-    found = next((sys.modules[n] for n in names if n in sys.modules), None)
-    return str(getattr(found, "__file__", ""))

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import psutil
 
 from parsl.errors import ConfigurationError, OptionalModuleMissing
-from parsl.executors.cctools import STOP_SECONDS, CctoolsExecutor
+from parsl.executors.cctools import CctoolsExecutor
 from parsl.executors.cctools_environment import environment_runner, packed_environment
+from parsl.executors.cctools_process import STOP_SECONDS
 from parsl.executors.taskvine.errors import (
     TaskVineFactoryFailure,
     TaskVineManagerFailure,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from parsl.executors.cctools_command import COPROCESS, FUNCTION, PACKAGE, RUNNER, command_line
-from parsl.executors.cctools_manager import KEEPALIVE, NeverWaits, end_of, port_for
+from parsl.executors.cctools_command import COPROCESS, FUNCTION, PACKAGE, RUNNER
+from parsl.executors.cctools_engine import CctoolsEngine
+from parsl.executors.cctools_manager import KEEPALIVE, end_of, port_for
 from parsl.executors.cctools_messages import End, Task
 from parsl.executors.cctools_task import as_text
 
@@ -18,16 +17,11 @@ try:
 except ImportError:
     import work_queue
 
-logger = logging.getLogger(__name__)
-
-# A bound for one call of `wait`, which returns before when it has nothing more to do; in seconds.
-_WAIT = 5
-
-# The same where the library cannot be told not to wait.
-_SHORTEST_WAIT = 1
+# What the library's extension module is called, in one release or another.
+_LIBRARIES = ("ndcctools._cwork_queue", "_cwork_queue", "ndcctools._work_queue", "_work_queue")
 
 
-class WorkQueueEngine:
+class WorkQueueEngine(CctoolsEngine):
     """A manager of Work Queue.
 
     Args:
@@ -63,6 +57,8 @@ class WorkQueueEngine:
         coprocess: bool = False,
         tune: Mapping[str, float] | None = None,
     ) -> None:
+        packed = environment is not None
+        super().__init__(max_retries=max_retries, init_command=init_command, env=env, packed=packed, measured=autolabel)
         if full_debug:
             work_queue.cctools_debug_config("parsl")
             work_queue.cctools_debug_flags_set("wq")
@@ -74,25 +70,13 @@ class WorkQueueEngine:
             self._queue.specify_password_file(password_file)
         for name, value in {**KEEPALIVE, **(tune or {})}.items():
             self._queue.tune(name, value)
-        self._autolabel = autolabel
         if autolabel:
             self._queue.enable_monitoring(os.path.join(folder, "resources"))
             self._queue.tune("category-steady-n-tasks", autolabel_window)
-        self._categories: set[str] = set()
-        self._max_retries = max_retries
-        self._env = env or {}
         self._environment = environment
         self._coprocess = coprocess
-        # What is measured has to be a child of the task itself.
-        warm = "" if autolabel else secrets.token_hex(8)
-        self._command = command_line(init_command, packed=environment is not None, warm=warm)
         self.port: int = self._queue.port
-        self._wait = _WAIT
-        try:
-            NeverWaits(_library(), "work_queue_enable_process_module", self._queue._work_queue)  # noqa: SLF001 - no other way
-        except AttributeError as e:
-            logger.warning("This library cannot be told not to wait, so tasks may wait for a second: %s", e)
-            self._wait = _SHORTEST_WAIT
+        self._wait_no_longer(_LIBRARIES, "work_queue_enable_process_module", self._queue, "_work_queue")
 
     def submit(self, task: Task) -> int:
         """Hand a task over."""
@@ -126,10 +110,8 @@ class WorkQueueEngine:
         t.specify_output_file(task.result_path, "answer", cache=False)
         return t
 
-    def _learn(self, category: str) -> None:
-        if self._autolabel and category not in self._categories:
-            self._categories.add(category)
-            self._queue.specify_category_mode(category, work_queue.WORK_QUEUE_ALLOCATION_MODE_MAX_THROUGHPUT)
+    def _begin_to_learn(self, category: str) -> None:
+        self._queue.specify_category_mode(category, work_queue.WORK_QUEUE_ALLOCATION_MODE_MAX_THROUGHPUT)
 
     def collect(self) -> tuple[int, End] | None:
         """Do all that there is to do now; return a task that has ended, or None."""
@@ -159,14 +141,6 @@ _RESULTS = {
     "MAX_WALL_TIME": "max wall time",
     "DISK_FULL": "disk full",
 }
-
-
-def _library() -> str:
-    import sys
-
-    names = ("ndcctools._cwork_queue", "_cwork_queue", "ndcctools._work_queue", "_work_queue")
-    found = next((sys.modules[n] for n in names if n in sys.modules), None)
-    return str(getattr(found, "__file__", ""))
 
 
 def _specify(task: Any, local: str, remote: str, *, kind: str, cache: bool) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from parsl.app.errors import AppException
 from parsl.errors import ParslError
-from parsl.executors.errors import EngineWorkerLost
+from parsl.executors.cctools_errors import CctoolsTaskFailure, CctoolsWorkerLost
 
 
-class WorkQueueTaskFailure(AppException):
+class WorkQueueTaskFailure(CctoolsTaskFailure):
     """A task ended in Work Queue without having ended itself: a limit was exceeded, a file was not there.
 
     Args:
@@ -15,16 +14,10 @@ class WorkQueueTaskFailure(AppException):
         status: exit code of the task's command, or 0.
     """
 
-    def __init__(self, reason: str, status: int) -> None:
-        super().__init__(reason, status)
-        self.reason = reason
-        self.status = status
-
-    def __str__(self) -> str:
-        return f"Work Queue could not run the task: {self.reason}"
+    engine = "Work Queue"
 
 
-class WorkQueueWorkerLost(WorkQueueTaskFailure, EngineWorkerLost):
+class WorkQueueWorkerLost(CctoolsWorkerLost, WorkQueueTaskFailure):
     """The process of a task was killed, or its worker was lost as often as Work Queue tries.
 
     Args:
@@ -32,14 +25,6 @@ class WorkQueueWorkerLost(WorkQueueTaskFailure, EngineWorkerLost):
         status: exit code of the task's command, or 0.
         label: the executor's label.
     """
-
-    def __init__(self, reason: str, status: int, label: str = "") -> None:
-        super().__init__(reason, status)
-        self.args = (reason, status, label)
-        self.label = label
-
-    def __str__(self) -> str:
-        return EngineWorkerLost.__str__(self)
 
 
 class WorkQueueFailure(ParslError):
