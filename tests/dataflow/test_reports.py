@@ -114,7 +114,7 @@ def test_a_memo_hit_has_no_try():
     task = books.task(memoize=True, hashsum="x")
     books.move(task, States.memo_done)
     assert books.kinds() == [records.SUBMITTED, records.ENDED]
-    _, _, _, _, state, _, _, hashsum, app, seconds, _ = decode(join(books.sent))[1]
+    _, _, _, _, state, _, _, hashsum, app, seconds, *_ = decode(join(books.sent))[1]
     assert (state, hashsum, app, seconds) == (States.memo_done, "x", "print", None)
 
 

@@ -16,6 +16,7 @@ from parsl.monitoring.records import Usage, WorkerFacts, encode, encode_short, e
 from parsl.monitoring.rows import Rows, Workers
 from parsl.monitoring.schema import TABLES, columns
 from parsl.monitoring.store import Store
+from parsl.monitoring.totals import Totals
 
 FACTS = encode(WorkerFacts("0", "node", 7, 10, 20, 0.1))
 SHORT = encode_short(1.5, 1.75, 0.2, FACTS)
@@ -27,19 +28,20 @@ LIVES = {
         (records.SUBMITTED, 1, 1.0, "f", "htex", None, None),
         (records.LAUNCHED, 1, 0, 1.1, "htex", "[1]"),
         (records.SAMPLED, 1, 0, encode_usage(Usage(at=1.7, started=1.2, block="0", hostname="node", pid=8))),
-        (records.ENDED, 1, 0, 2.0, int(States.exec_done), 0, 0.0, "hash", "f", 0.9, FULL),
+        (records.ENDED, 1, 0, 2.0, int(States.exec_done), 0, 0.0, "hash", "f", 0.9, FULL, "htex"),
     ],
     "retried": [
         (records.SUBMITTED, 1, 1.0, "f", "htex", 1.1, (1, 0, "0", None, None, None, None, None)),
-        (records.MOVED, 1, 0, 1.2, int(States.fail_retryable), "ValueError('x')", None, SHORT),
+        (records.MOVED, 1, 0, 1.2, int(States.fail_retryable), "ValueError('x')", None, SHORT, "f", "htex", 0.1),
         (records.MOVED, 1, 1, 1.2, int(States.pending), None, None, None),
         (records.LAUNCHED, 1, 1, 1.3, "htex", None),
-        (records.ENDED, 1, 1, 2.0, int(States.failed), 2, 2.0, None, "f", 0.7, FULL),
+        (records.ENDED, 1, 1, 2.0, int(States.failed), 2, 2.0, None, "f", 0.7, FULL, "htex"),
         (records.FAILED, 1, 1, "ValueError", "ValueError('y')", "Traceback ..."),
     ],
     "joining": [
         (records.SUBMITTED, 1, 1.0, "f", "_parsl_internal", 1.1, (0, 1, None, None, None, None, None, None)),
-        (records.MOVED, 1, 0, 1.2, int(States.joining), None, "2,3", None),
+        (records.MOVED, 1, 0, 1.2, int(States.joining), None, "2,3", None, "f", "_parsl_internal", 0.1),
+        (records.EDGES, "f", 1, {"g": 2}),
         (records.ENDED, 1, 0, 2.0, int(States.exec_done), 0, 0.0, None, "f", None, None),
     ],
     "dependency failed": [
@@ -71,9 +73,9 @@ def written(batches):
     store = Store("sqlite://")
     store.prepare()
     run, segment, position, last = store.open_run("a")
-    workers = Workers(last)
+    workers, totals = Workers(last), Totals()
     for number, batch in enumerate(batches):
-        rows = Rows(run, workers)
+        rows = Rows(run, workers, totals)
         rows.add([list(record) for record in batch])
         store.write("a", rows, segment, position + number)
     with store.engine.connect() as connection:

@@ -7,6 +7,7 @@ import pytest
 
 from parsl.monitoring import schema
 from parsl.monitoring.migrations import NewerDatabaseError
+from parsl.monitoring.queries import plots
 from parsl.monitoring.queries.runs import RunQueries
 from parsl.monitoring.records import FILE, Batch
 from parsl.monitoring.store import Store
@@ -73,7 +74,7 @@ def test_a_run_in_it_is_answered_for(url, tmp_path):
         assert queries.tasks(1, app="'; DROP TABLE parsl_task; --") == []
         assert queries.task(1, 7)["task"].executor == "htex"
         assert queries.task(1, 10**6) is None
-        assert queries.states_over_time(1, bins=10)[-1][1:] == (1000, 1000, 1000)
+        assert plots.states_over_time(queries, 1)[-1][1:] == (0, 0, 1000, 0)
         assert queries.slowest(1) == queries.failures(1) == queries.blocks(1) == queries.managers(1) == []
         assert queries.resources_by_node(1) == []
         for view in VIEWS:

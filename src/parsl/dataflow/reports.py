@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from parsl.dataflow.states import FINAL_STATES, States
 from parsl.dataflow.taskrecord import Error, Outcome, TaskRecord
 from parsl.loop import Loop, Timer
 from parsl.monitoring.records import (
+    EDGES,
     ENDED,
     FAILED,
     FILE,
@@ -128,7 +129,7 @@ class Reports:
             # One that waits for others is told of at once: when it is launched, the record forgets for what it waited.
             self._tell(task)
             if old is not _UNSCHED:
-                self._on_the_way(task)
+                self._on_the_way(task, old)
 
     def look(self) -> None:
         """Tell of tasks that were submitted a while ago and have not ended; many have, and are told of as a whole."""
@@ -191,6 +192,7 @@ class Reports:
                 task.func_name,
                 seconds,
                 task.usage,
+                task.executor,
             )
         )
 
@@ -209,6 +211,7 @@ class Reports:
             depends = ",".join(str(tid) for tid in (getattr(d, "tid", None) for d in task.depends) if tid is not None)[
                 :_LONGEST_TEXT
             ]
+            self._edges(task, task.depends)
         return (int(task.memoize), int(task.join), depends, *texts)
 
     def _files(self, task: TaskRecord, direction: int, values: Any) -> None:
@@ -218,7 +221,26 @@ class Reports:
             if isinstance(file, File):
                 self._records.append((FILE, task.id, direction, file.filename, file.url, file.local_path))
 
-    def _on_the_way(self, task: TaskRecord) -> None:
+    def _edges(self, task: TaskRecord, futures: Iterable[Any]) -> None:
+        """Tell for how many tasks of which apps a task waits."""
+        numbers: dict[str, int] = {}
+        for future in futures:
+            before = self._producer(future)
+            if before is not None:
+                numbers[before.func_name] = numbers.get(before.func_name, 0) + 1
+        if numbers:
+            self._records.append((EDGES, task.func_name, int(task.status is States.joining), numbers))
+
+    def _producer(self, future: Any) -> TaskRecord | None:
+        """Return the task that a future is of; for a file the one that makes it, or else that brings it."""
+        while isinstance(future, DataFuture):
+            made_by = None if future.tid is None else self._tasks.get(future.tid)
+            if made_by is not None:
+                return made_by
+            future = future.parent
+        return getattr(future, "task_record", None)
+
+    def _on_the_way(self, task: TaskRecord, old: States) -> None:
         """Tell of a state that few tasks see: to be tried again, or joining."""
         state = task.status
         error = task.fail_history[-1] if state is States.fail_retryable and task.fail_history else None
@@ -226,10 +248,15 @@ class Reports:
         if state is States.joining:
             wanted = task.joins if isinstance(task.joins, list) else [task.joins]
             joins = ",".join(str(getattr(j, "tid", "")) for j in wanted if isinstance(j, Future))[:_LONGEST_TEXT]
+            self._edges(task, wanted)
         # The number of the next try is given before the state of the one that failed is told.
         try_id = task.try_id - 1 if state is States.fail_retryable else task.try_id
         usage, task.usage = task.usage, None
-        self._records.append((MOVED, task.id, try_id, time.time(), int(state), error, joins, usage))
+        now = time.time()
+        seconds = now - task.try_launched if old is _LAUNCHED and task.try_launched is not None else None
+        self._records.append(
+            (MOVED, task.id, try_id, now, int(state), error, joins, usage, task.func_name, task.executor, seconds)
+        )
 
     def settled(self, task: TaskRecord, outcome: Outcome) -> None:
         """A task has its outcome."""

@@ -27,6 +27,7 @@ from parsl.loop import Loop, Timer
 from parsl.monitoring.journal import LENGTH, JournalReader, segments
 from parsl.monitoring.rows import Rows, Workers
 from parsl.monitoring.store import Store
+from parsl.monitoring.totals import Totals
 from parsl.process_loggers import wrap_with_logs
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class DatabaseManager:
         self._batch: Sequence[Record] = ()
         self._run, segment, position, workers = store.open_run(run_id)
         self._workers = Workers(workers)
+        self._totals = Totals()
         self._reader = JournalReader(folder, segment, position)
         self._rows: Rows | None = None
         self._timer: Timer | None = None
@@ -150,7 +152,7 @@ class DatabaseManager:
             batch = self._reader.read(BATCH_RECORDS)
             if not batch:
                 return False
-            self._rows = Rows(self._run, self._workers)
+            self._rows = Rows(self._run, self._workers, self._totals)
             self._rows.add(batch)
             if self._teller is not None:
                 self._batch = batch

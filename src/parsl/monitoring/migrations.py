@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from parsl.dataflow.states import States
-from parsl.monitoring import schema
+from parsl.monitoring import schema, totals_tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, MetaData
+
+    from parsl.monitoring.upserts import Upserts
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +28,13 @@ class NewerDatabaseError(ValueError):
     """A later release has written the database."""
 
 
-def migrate(connection: Connection, metadata: MetaData) -> None:
+def migrate(connection: Connection, metadata: MetaData, upsert: Upserts) -> None:
     """Bring the database up to date; nothing happens when it is.
+
+    Args:
+        connection: in a transaction.
+        metadata: the description of the tables, and `upsert` what adds rows to them.
+        upsert: see there.
 
     Raises:
         NewerDatabaseError: when a later release has written it.
@@ -40,7 +47,7 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
         )
     for step in range(version, schema.VERSION):
         logger.info("Bringing the database from version %d to %d", step, step + 1)
-        MIGRATIONS[step](connection, metadata)
+        MIGRATIONS[step](connection, metadata, upsert)
     if version < schema.VERSION:
         text = schema.sqlalchemy().text
         connection.execute(text("DELETE FROM parsl_schema"))
@@ -67,7 +74,7 @@ def make_views(connection: Connection) -> None:
         connection.exec_driver_sql(f"CREATE VIEW {quoted} AS {escaped}")
 
 
-def _first(connection: Connection, metadata: MetaData) -> None:
+def _first(connection: Connection, metadata: MetaData, _upsert: Upserts) -> None:
     """Make all tables, and take over the rows of the released package's."""
     sa = schema.sqlalchemy()
     tables = set(sa.inspect(connection).get_table_names())
@@ -132,4 +139,11 @@ def _take_over(connection: Connection, earlier: set[str]) -> None:
             connection.exec_driver_sql(escaped)
 
 
-MIGRATIONS: list[Callable[[Any, Any], None]] = [_first]
+def _sums(connection: Connection, metadata: MetaData, upsert: Upserts) -> None:
+    """Add up what plots show of the runs that are there; from then on that is done as rows come."""
+    metadata.create_all(connection)
+    for (run,) in connection.execute(schema.sqlalchemy().text("SELECT run FROM parsl_run ORDER BY run")).all():
+        totals_tables.refill(connection, upsert, run)
+
+
+MIGRATIONS: list[Callable[[Any, Any, Any], None]] = [_first, _sums]

@@ -20,9 +20,9 @@ BEGAN = 0
 SUBMITTED = 1
 # (LAUNCHED, task, try, at, executor, inputs)
 LAUNCHED = 2
-# (ENDED, task, try, at, state, fail_count, fail_cost, hashsum, app, seconds since the launch or None, usage)
+# (ENDED, task, try, at, state, fail_count, fail_cost, hashsum, app, seconds since the launch or None, usage, executor)
 ENDED = 3
-# (MOVED, task, try, at, state, error, joins, usage)
+# (MOVED, task, try, at, state, error, joins, usage, app, executor, seconds since the launch or None)
 MOVED = 4
 # (FAILED, task, try, kind, message, traceback)
 FAILED = 5
@@ -40,6 +40,8 @@ COMPLETED = 10
 RAN = 11
 # (WAITS, task, at, reason, text, details): what the kernel says of a task that waits for long; details a list of texts
 WAITS = 12
+# (EDGES, app, whether it waits as a join app, {app: number}): a task of an app waits for so many tasks of others
+EDGES = 13
 
 # What only some tasks have, in this order; None for what this one has not.
 MORE = ("memoize", "is_join", "depends", "inputs", "outputs", "stdin", "stdout", "stderr")

@@ -14,6 +14,7 @@ from parsl.dataflow.states import FINAL_FAILURE_STATES, States
 from parsl.monitoring import records
 from parsl.monitoring.records import Record, WorkerFacts, decode, decode_short, decode_usage
 from parsl.monitoring.schema import SUBMITTED_STATE, columns
+from parsl.monitoring.totals import MOST_LANES, Seen, Sums, Totals
 
 logger = logging.getLogger(__name__)
 
@@ -43,17 +44,26 @@ class Workers:
 
     def __init__(self, last: int = 0) -> None:
         self._last = last
-        self._numbers: dict[bytes | tuple[Any, ...], int] = {}
+        self._known: dict[bytes | tuple[Any, ...], tuple[int, int, int]] = {}
+        self._of_nodes: dict[str | None, int] = {}
         self.new: list[tuple[int, WorkerFacts]] = []
 
-    def number(self, facts: bytes | tuple[Any, ...]) -> int:
-        """Return the number of a worker by its packed facts, or those of a full usage."""
-        number = self._numbers.get(facts)
-        if number is None:
+    def of(self, facts: bytes | tuple[Any, ...]) -> tuple[int, int, int]:
+        """Look a worker up by its packed facts, or those of a full usage.
+
+        Returns:
+            Its number; that of the worker in whose place it counts, itself or the first one of its node; and the bytes
+            of memory that its facts tell.
+        """
+        known = self._known.get(facts)
+        if known is None:
             self._last += 1
-            number = self._numbers[facts] = self._last
-            self.new.append((number, WorkerFacts(*(decode(facts) if isinstance(facts, bytes) else facts))))
-        return number
+            worker = WorkerFacts(*(decode(facts) if isinstance(facts, bytes) else facts))
+            self.new.append((self._last, worker))
+            first = self._of_nodes.setdefault(worker.hostname, self._last)
+            lane = self._last if self._last <= MOST_LANES else first
+            known = self._known[facts] = self._last, lane, worker.resident
+        return known
 
 
 class Rows:
@@ -62,19 +72,23 @@ class Rows:
     Args:
         run: number of the run, the first column of each row; kept as an attribute.
         workers: the workers that are known; new ones get rows.
+        totals: what is added up over batches; None at the begin of a run. Kept as an attribute.
 
     Attributes:
         tasks: a row for each task, by its number; `more` likewise, and `tries` by the numbers of task and try.
         tally: for each app and state, how many tasks ended in it, the seconds that they ran, and the longest.
+        sums: what has been added up of them.
         others: rows of tables to which rows are only added, by table.
         began: facts of the run, when its first record was among them.
         completed: when the run ended.
         ended: how many tasks ended well, and `failed` how many badly.
     """
 
-    def __init__(self, run: int, workers: Workers) -> None:
+    def __init__(self, run: int, workers: Workers, totals: Totals | None = None) -> None:
         self.run = run
         self._workers = workers
+        self.totals = Totals() if totals is None else totals
+        self.sums: Sums | None = None
         self.tasks: dict[int, Row] = {}
         self.more: dict[int, Row] = {}
         self.tries: dict[tuple[int, int], Row] = {}
@@ -102,6 +116,7 @@ class Rows:
             records.COMPLETED: self._completed,
             records.RAN: self._ran,
             records.WAITS: self._waits,
+            records.EDGES: self._edges,
         }
         for record in batch:
             try:
@@ -111,6 +126,7 @@ class Rows:
         for number, facts in self._workers.new:
             self._row("parsl_worker", number, *facts)
         self._workers.new.clear()
+        self.sums = self.totals.take()
 
     def _row(self, table: str, *values: Any) -> None:
         self.others.setdefault(table, []).append([self.run, *values])
@@ -153,17 +169,20 @@ class Rows:
         # In the order of the tables' columns.
         self.tasks[task] = [run, task, state, 0, app, executor, submitted, ended]
         self.tries[task, 0] = [run, task, 0, state, executor, launched, None, None, ended, None, None]
-        seconds = self._use(task, 0, usage) if usage else ended - launched
-        self._came(app)
-        self._count(app, state, seconds)
+        seen = self._use(task, 0, usage) if usage else None
+        self._came(app, submitted)
+        self.totals.launched(launched)
+        self.totals.closed(task, 0, app, executor, launched, ended, seen)
+        self._count(app, state, ended, ended - launched if seen is None else _seconds(seen))
 
     def _submitted(
         self, task: int, at: float, app: str, executor: str, launched: float | None, more: list[Any] | None
     ) -> None:
         state = _PENDING if launched is None else _LAUNCHED
-        self._came(app)
+        self._came(app, at)
         self.tasks[task] = [self.run, task, state, 0, app, executor, at, None]
         if launched is not None:
+            self.totals.launched(launched)
             self.tries[task, 0] = [self.run, task, 0, state, executor, launched, None, None, None, None, None]
         if more is not None:
             self.more[task] = [self.run, task, *more, *[None] * _BEHIND_MORE]
@@ -171,6 +190,8 @@ class Rows:
     def _launched(self, task: int, try_id: int, at: float, executor: str, inputs: str | None) -> None:
         row = self._task(task)
         row[_STATE], row[_TASK_TRY] = _LAUNCHED, try_id
+        if try_id == 0:
+            self.totals.launched(at)
         if inputs is not None:
             self._more(task)[_MORE["inputs"]] = inputs
         self.tries[task, try_id] = [
@@ -189,6 +210,7 @@ class Rows:
         app: str,
         seconds: float | None,
         usage: bytes | None,
+        executor: str = "",
     ) -> None:
         row = self._task(task)
         row[_STATE], row[_TASK_TRY], row[_RETURNED] = state, try_id, at
@@ -198,11 +220,14 @@ class Rows:
         if seconds is not None:
             ended = self._try(task, try_id)
             ended[_TRY_STATE], ended[_TRY_RETURNED] = state, at
-            if usage:
-                seconds = self._use(task, try_id, usage)
-        self._count(app, state, seconds or 0.0)
+            seen = self._use(task, try_id, usage) if usage else None
+            self.totals.closed(task, try_id, app, executor, at - seconds, at, seen)
+            if seen is not None:
+                seconds = _seconds(seen)
+        self._count(app, state, at, seconds or 0.0)
 
-    def _count(self, app: str, state: int, seconds: float) -> None:
+    def _count(self, app: str, state: int, at: float, seconds: float) -> None:
+        self.totals.ended(at, state)
         if state in _BAD:
             self.failed += 1
         else:
@@ -215,11 +240,22 @@ class Rows:
             tally[1] += seconds
             tally[2] = max(tally[2], seconds)
 
-    def _came(self, app: str) -> None:
+    def _came(self, app: str, at: float) -> None:
+        self.totals.came(at)
         self.tally.setdefault((app, SUBMITTED_STATE), [0, 0.0, 0.0])[0] += 1
 
     def _moved(
-        self, task: int, try_id: int, at: float, state: int, error: str | None, joins: str | None, usage: bytes | None
+        self,
+        task: int,
+        try_id: int,
+        at: float,
+        state: int,
+        error: str | None,
+        joins: str | None,
+        usage: bytes | None,
+        app: str = "",
+        executor: str = "",
+        seconds: float | None = None,
     ) -> None:
         row = self._task(task)
         row[_STATE], row[_TASK_TRY] = state, try_id
@@ -232,8 +268,13 @@ class Rows:
             self._row("parsl_failure", task, try_id, None, error, None)
         if joins is not None:
             self._more(task)[_MORE["joins"]] = joins
-        if usage:
-            self._use(task, try_id, usage)
+        seen = self._use(task, try_id, usage) if usage else None
+        if seconds is not None:
+            self.totals.moved(at)
+            self.totals.closed(task, try_id, app, executor, at - seconds, at, seen)
+
+    def _edges(self, app: str, join: int, numbers: dict[str, int]) -> None:
+        self.totals.waits(app, join, numbers)
 
     def _failed(self, task: int, try_id: int, kind: str, message: str, traceback: str | None) -> None:
         self._row("parsl_failure", task, try_id, kind, message, traceback)
@@ -242,18 +283,20 @@ class Rows:
         self._row("parsl_waiting", task, at, reason, text, "\n".join(details))
 
     def _sampled(self, task: int, try_id: int, usage: bytes) -> None:
-        self._use(task, try_id, usage)
+        self.totals.sampled(task, try_id, self._use(task, try_id, usage))
 
-    def _use(self, task: int, try_id: int, data: bytes) -> float:
-        """Take in a usage; return for how many seconds the try has run."""
+    def _use(self, task: int, try_id: int, data: bytes) -> Seen:
+        """Take in a usage; return what it tells of the try."""
         row = self._try(task, try_id)
         short = decode_short(data)
         if short is not None:
-            row[_RUNNING], row[_RUNNING_ENDED], row[_CPU_TIME], facts = short
-            row[_WORKER] = self._workers.number(facts)
-            return short[1] - short[0]
+            started, ended, cpu, facts = short
+            worker, lane, resident = self._workers.of(facts)
+            row[_RUNNING], row[_RUNNING_ENDED], row[_CPU_TIME], row[_WORKER] = started, ended, cpu, worker
+            return lane, started, ended, cpu, resident, False
         usage = decode_usage(data)
-        worker = row[_WORKER] = self._workers.number((usage.block, usage.hostname, usage.pid, 0, 0, 0.0))
+        worker, lane, _ = self._workers.of((usage.block, usage.hostname, usage.pid, 0, 0, 0.0))
+        row[_WORKER] = worker
         if usage.started is not None:
             row[_RUNNING] = usage.started
         if usage.ended is not None:
@@ -263,7 +306,7 @@ class Rows:
             usage.memory_percent, usage.children, usage.read, usage.written, usage.voluntary, usage.involuntary,
             usage.cpu, usage.status, usage.gpu_percent, usage.gpu_memory,
         )  # fmt: skip
-        return 0.0 if usage.started is None else (usage.ended or usage.at) - usage.started
+        return lane, usage.started, usage.ended, usage.user + usage.system, usage.resident, True
 
     # -- the rest ------------------------------------------------------------------------------------------------
 
@@ -281,3 +324,9 @@ class Rows:
 
     def _file(self, task: int, direction: int, name: str, url: str, local_path: str | None) -> None:
         self._row("parsl_file", task, direction, name, url, local_path)
+
+
+def _seconds(seen: Seen) -> float:
+    """Return for how many seconds a try has run, by its worker's word."""
+    _, started, ended, *_ = seen
+    return 0.0 if started is None or ended is None else ended - started

@@ -17,7 +17,7 @@ from parsl.errors import OptionalModuleMissing
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
-VERSION = 1
+VERSION = 2
 
 NEEDS_SQLALCHEMY = "Monitoring needs it: pip install 'parsl[monitoring]'"
 
@@ -55,6 +55,22 @@ TABLES: dict[str, tuple[int, str]] = {
     # For each app how many tasks ended in each state, with the seconds that they ran, in all and the longest; and under
     # state -1 how many were submitted. So a page need not count a million rows.
     "parsl_tally": (3, "i:run t:app i:state i:number r:seconds r:longest"),
+    # What plots show, added up as rows come: see totals.py. A bin is `2.0**level` seconds wide, and all of a run are of
+    # one level; `late` and what ends so is the sum of the weights times the seconds since the begin of the bin.
+    "parsl_flow": (3, "i:run i:level i:bin i:came i:launched i:ended i:failed"),
+    "parsl_use": (
+        5,
+        (
+            "i:run i:level i:bin i:worker t:executor i:tries r:tries_late r:cores r:cores_late i:bytes r:bytes_late "
+            "i:measured r:cpu_time i:most_bytes"
+        ),
+    ),
+    # How many tries of an app took how long, by the classes of `totals.DURATIONS`.
+    "parsl_durations": (3, "i:run t:app i:step i:number"),
+    # The longest tries.
+    "parsl_slow": (3, "i:run i:task i:try_id r:seconds"),
+    # How often tasks of one app waited for those of another.
+    "parsl_edge": (4, "i:run t:earlier t:later i:is_join i:number"),
     "parsl_move": (5, "i:run i:task i:try_id r:at i:state"),
     # What the kernel says of tasks that wait for long: the newest word on each, its details one a line.
     "parsl_waiting": (2, "i:run i:task r:at t:reason t:text t:details"),
@@ -89,6 +105,9 @@ INDEXES: dict[str, tuple[str, list[str]]] = {
     "parsl_file_by_task": ("parsl_file", ["run", "task"]),
 }
 
+# Tables whose rows are added to those that are there; and of their columns those in which the largest stays.
+SUMS = frozenset({"parsl_tally", "parsl_flow", "parsl_use", "parsl_durations", "parsl_edge"})
+LARGEST = frozenset({"longest", "most_bytes"})
 
 _PARTIAL = {
     "parsl_task_failed": "state IN ({}, {})".format(*sorted(map(int, FINAL_FAILURE_STATES))),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from parsl.monitoring import migrations, schema
+from parsl.monitoring import migrations, schema, totals_tables
 from parsl.monitoring.rows import Rows
+from parsl.monitoring.upserts import Upserts
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -36,7 +37,7 @@ class Store:
         self.engine = open_engine(url)
         self.dialect = self.engine.dialect.name
         self._metadata = schema.metadata()
-        self._statements: dict[str, Any] = {}
+        self._upsert = Upserts(self._metadata)
 
     def prepare(self) -> None:
         """Make the tables and views, or bring those of an earlier version up to date."""
@@ -44,7 +45,7 @@ class Store:
             if self.dialect == "postgresql":
                 # Of several that start at once one does it. The number only has to be the same for all.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(727374)")
-            migrations.migrate(connection, self._metadata)
+            migrations.migrate(connection, self._metadata, self._upsert)
 
     def open_run(self, run_id: str) -> tuple[int, int, int, int]:
         """Return what is known of a run.
@@ -94,6 +95,7 @@ class Store:
             self._upsert(connection, "parsl_tally", tally)
             for table, values in rows.others.items():
                 self._upsert(connection, table, values)
+            rows.totals.level = totals_tables.write(connection, self._upsert, rows.run, rows.sums)
             if rows.began is not None:
                 self._begin(connection, run_id, rows.began)
             self._execute(
@@ -131,55 +133,6 @@ class Store:
 
     def _one(self, connection: Connection, statement: str, **values: Any) -> Any:
         return self._execute(connection, statement, **values).first()
-
-    def _upsert(self, connection: Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Insert rows; where there is one of that key, its columns take the new values that are not None."""
-        if not rows:
-            return
-        if table not in self._statements:
-            self._statements[table] = self._upsert_statement(table)
-        statement = self._statements[table]
-        if self.dialect == "sqlite":
-            # Compiled once, and given to the driver as it is: that is most of the speed.
-            connection.exec_driver_sql(statement, [tuple(row) for row in rows])
-        else:
-            names = schema.columns(table)
-            connection.execute(statement, [dict(zip(names, map(_no_nul, row), strict=True)) for row in rows])
-
-    def _sums(self, new: Any, old: Any) -> dict[str, Any]:
-        """Add up what was counted; the longest stays the longest."""
-        sa = schema.sqlalchemy()
-        longest = sa.case((new.longest > old.longest, new.longest), else_=old.longest)
-        return {"number": old.number + new.number, "seconds": old.seconds + new.seconds, "longest": longest}
-
-    def _upsert_statement(self, table: str) -> Any:
-        sa = schema.sqlalchemy()
-        from sqlalchemy.dialects import postgresql, sqlite
-
-        target = self._metadata.tables[table]
-        insert = (sqlite if self.dialect == "sqlite" else postgresql).insert(target)
-        keys = [c for c in target.c if c.primary_key]
-        if keys:
-            values = {
-                c.name: sa.func.coalesce(insert.excluded[c.name], target.c[c.name])
-                for c in target.c
-                if not c.primary_key
-            }
-            if table == "parsl_tally":
-                values = self._sums(insert.excluded, target.c)
-            insert = (
-                insert.on_conflict_do_update(index_elements=keys, set_=values)
-                if values
-                else insert.on_conflict_do_nothing(index_elements=keys)
-            )
-        if self.dialect != "sqlite":
-            return insert
-        return str(insert.compile(dialect=self.engine.dialect, column_keys=schema.columns(table)))
-
-
-def _no_nul(value: Any) -> Any:
-    """Escape the one character that PostgreSQL's texts cannot hold."""
-    return value.replace("\0", "\\0") if isinstance(value, str) and "\0" in value else value
 
 
 def open_engine(url: str, read_only: bool = False) -> Engine:

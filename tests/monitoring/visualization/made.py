@@ -15,6 +15,7 @@ from parsl.monitoring.records import (
     BEGAN,
     BLOCK,
     COMPLETED,
+    EDGES,
     ENDED,
     FAILED,
     LAUNCHED,
@@ -27,6 +28,7 @@ from parsl.monitoring.records import (
 )  # fmt: skip
 from parsl.monitoring.rows import Rows, Workers
 from parsl.monitoring.store import Store
+from parsl.monitoring.totals import Totals
 from parsl.monitoring.visualization.server import Server, listen
 from parsl.monitoring.visualization.source import Source
 
@@ -61,7 +63,7 @@ def ran(
     used = usage(start, end, **where)
     return [
         (LAUNCHED, task, 0, start - 0.5, "htex", None),
-        (ENDED, task, 0, end, int(state), 0, 0.0, None, app, end - start, used),
+        (ENDED, task, 0, end, int(state), 0, 0.0, None, app, end - start + 0.5, used, "htex"),
     ]
 
 
@@ -70,11 +72,15 @@ def failed(task: int, kind: str, message: str, traceback: str | None = "Tracebac
 
 
 def not_run(task: int, app: str = "app", at: float = BEGIN + 4) -> Record:
-    return (ENDED, task, 0, at, int(States.dep_fail), 0, 0.0, None, app, None, None)
+    return (ENDED, task, 0, at, int(States.dep_fail), 0, 0.0, None, app, None, None, "htex")
 
 
 def joining(task: int, joins: str, at: float = BEGIN + 3) -> Record:
-    return (MOVED, task, 0, at, int(States.joining), None, joins, None)
+    return (MOVED, task, 0, at, int(States.joining), None, joins, None, "start", "htex", 0.5)
+
+
+def edges(app: str, join: int = 0, **numbers: int) -> Record:
+    return (EDGES, app, join, numbers)
 
 
 def block(name: str, status: str, at: float = BEGIN + 1) -> Record:
@@ -96,11 +102,11 @@ class Writer:
     def __init__(self, url: str) -> None:
         self._store = Store(url)
         self._store.prepare()
-        self._workers: dict[str, Workers] = {}
+        self._known: dict[str, tuple[Workers, Totals]] = {}
 
     def write(self, *records: Record, run_id: str = "run-1") -> None:
         run, segment, position, last = self._store.open_run(run_id)
-        rows = Rows(run, self._workers.setdefault(run_id, Workers(last)))
+        rows = Rows(run, *self._known.setdefault(run_id, (Workers(last), Totals())))
         rows.add(records)
         self._store.write(run_id, rows, segment, position + 1)
 
@@ -122,7 +128,9 @@ def a_run() -> list[Record]:
         manager("m1", "registered", 1),
         *(submitted(task, "simulate") for task in range(4)),
         submitted(4, "collect", depends="0,1,2,3"),
+        edges("collect", simulate=4),
         submitted(5, EVIL, depends="4"),
+        edges(EVIL, collect=1),
         submitted(6, "start", is_join=1),
         submitted(7, "late"),
         *ran(0, "simulate"),
@@ -133,7 +141,9 @@ def a_run() -> list[Record]:
         failed(3, "ValueError", f"ValueError({EVIL!r})", "Traceback"),
         not_run(4, "collect"),
         failed(4, "DependencyError", "task 2 failed", None),
+        (LAUNCHED, 6, 0, BEGIN + 2.5, "htex", None),
         joining(6, "0,1"),
+        edges("start", 1, simulate=2),
     ]
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from parsl.dataflow.states import States
 from parsl.monitoring.queries.graphs import Edge, Graph, Node
-from parsl.monitoring.queries.plots import DURATIONS, Bar, Lane, Moment, Usage
+from parsl.monitoring.queries.plots import Bar, Lane, Moment, Usage
+from parsl.monitoring.totals import DURATIONS
 from parsl.monitoring.visualization import figures
 from tests.monitoring.visualization.made import EVIL
 

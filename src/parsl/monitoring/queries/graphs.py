@@ -6,9 +6,7 @@ from typing import NamedTuple
 
 from parsl.dataflow.states import States
 from parsl.monitoring.queries.runs import RunQueries
-
-# A longer text of dependencies is cut off when it is recorded, maybe within a number.
-_LONGEST = 4000
+from parsl.monitoring.totals_tables import LONGEST_TEXT
 
 
 class Node(NamedTuple):
@@ -65,30 +63,18 @@ def task_graph(queries: RunQueries, run: int, most: int = 300) -> Graph | None:
 def app_graph(queries: RunQueries, run: int) -> Graph:
     """Return the graph of the apps of a run, each edge with the number of edges between their tasks."""
     nodes = [Node(app.app or "", app.app or "", app.states) for app in queries.apps(run)]
-    edges: list[Edge] = []
-    for column, join in (("depends", False), ("joins", True)):
-        sqlite = queries.engine.dialect.name == "sqlite"
-        whole = (
-            f"CASE WHEN length({column}) >= {_LONGEST} THEN rtrim(rtrim({column}, '0123456789'), ',') ELSE {column} END"
+    edges = [
+        Edge(earlier, later, number, bool(join))
+        for earlier, later, number, join in queries.select(
+            "SELECT earlier, later, number, is_join FROM parsl_edge WHERE run = :run", run=run
         )
-        each = f"json_each('[' || {whole} || ']') e" if sqlite else f"unnest(string_to_array({whole}, ',')) AS e(value)"
-        # A join app may wait for futures that are no tasks: nothing stands between the commas.
-        plain = f"{column} <> '' AND ',' || {column} || ',' NOT LIKE '%,,%'"
-        rows = queries.select(
-            "SELECT b.app, a.app, sum(e.number) FROM ("
-            f"SELECT m.task, CAST(e.value AS BIGINT) AS before, count(*) AS number FROM parsl_more m, {each} "
-            f"WHERE m.run = :run AND {plain} GROUP BY m.task, CAST(e.value AS BIGINT)) e "
-            "JOIN parsl_task a ON a.run = :run AND a.task = e.task "
-            "JOIN parsl_task b ON b.run = :run AND b.task = e.before GROUP BY b.app, a.app",
-            run=run,
-        )
-        edges.extend(Edge(before or "", after or "", int(count), join) for before, after, count in rows)
+    ]
     return Graph(nodes, edges)
 
 
 def numbers(text: str | None) -> list[int]:
     """Read the numbers of tasks in a text of dependencies; one that may be cut off is left out."""
     words = (text or "").split(",")
-    if text and len(text) >= _LONGEST:
+    if text and len(text) >= LONGEST_TEXT:
         del words[-1]
     return [int(word) for word in words if word.isdigit()]

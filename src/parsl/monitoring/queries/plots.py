@@ -11,19 +11,10 @@ from typing import Any, NamedTuple
 
 from parsl.dataflow.states import States
 from parsl.monitoring.queries.runs import RunQueries
+from parsl.monitoring.totals import DURATIONS, FINEST, MOST_LANES, level_for
 
 # A run without an end whose last event is older than this has been killed: its plots end there, and not now.
 KILLED_AFTER_SECONDS = 24 * 3600.0
-
-# Up to so many workers each have a lane; beyond that each node has one.
-MOST_LANES = 64
-
-# Upper ends of the classes of durations, in seconds; there is one more class above the last.
-DURATIONS = tuple(step * 10.0**power for power in range(-3, 6) for step in (1, 3))
-
-_FAILED = f"({int(States.failed)}, {int(States.dep_fail)})"
-# They end without having been launched.
-_NOT_LAUNCHED = f"({int(States.memo_done)}, {int(States.dep_fail)})"
 
 # Where the worker has not told when it began and ended, the kernel's times stand in.
 _START = "coalesce(y.running, y.launched)"
@@ -93,122 +84,163 @@ def _now_or(last: float, now: float) -> float:
     return last if now - last > KILLED_AFTER_SECONDS else now
 
 
-def states_over_time(queries: RunQueries, run: int, bins: int = 240) -> list[Moment]:
-    """Return how many tasks were in which state, at the end of each of equally long bins."""
+class _Bins(NamedTuple):
+    """The bins of a plot, in bins as they are stored.
+
+    Attributes:
+        of: how many of them are one of the plot; `stored` is their width in seconds, and `width` that of the plot's.
+        first: number of the plot's first bin, and `number` how many there are.
+        began: when the run began, in the first bin, and `ended` when it ended, in the last.
+    """
+
+    of: int
+    stored: float
+    width: float
+    first: int
+    number: int
+    began: float
+    ended: float
+
+    def at(self, number: int) -> int:
+        """Return which of the plot's bins one is; what lies outside counts for the nearest."""
+        return min(max(int(number) - self.first, 0), self.number - 1)
+
+    def ends(self) -> list[float]:
+        """Return when each of the bins ends; the last one when the run does."""
+        ends = [(self.first + number + 1) * self.width for number in range(self.number)]
+        ends[-1] = max(min(ends[-1], self.ended), self.began)
+        return ends
+
+
+def _bins(queries: RunQueries, run: int) -> _Bins:
     began, ended = span(queries, run)
-    width = max((ended - began) / bins, 1e-3)
-    came, left, gone, failed = ([0] * bins for _ in range(4))
+    stored = queries.select("SELECT max(level) FROM parsl_flow WHERE run = :run", run=run)[0][0]
+    known = FINEST if stored is None else int(stored)
+    scale = 2.0**-known
+    level = level_for(int(began * scale), int(ended * scale), known)
+    width = 2.0**level
+    first = int(began / width)
+    return _Bins(2 ** (level - known), 2.0**known, width, first, int(ended / width) - first + 1, began, ended)
 
-    def count(into: list[int], table: str, column: str, where: str) -> None:
-        for number, rows in queries.select(
-            f"SELECT {queries.whole(f'({column} - :began) / :width')} AS bin, count(*) FROM {table} "
-            f"WHERE run = :run AND {column} IS NOT NULL{where} GROUP BY bin",
-            began=began,
-            width=width,
-            run=run,
-        ):
-            into[min(max(int(number), 0), bins - 1)] += rows
 
-    count(came, "parsl_task", "invoked", "")
-    count(left, "parsl_try", "launched", " AND try_id = 0")
-    count(left, "parsl_task", "returned", f" AND state IN {_NOT_LAUNCHED}")
-    count(gone, "parsl_task", "returned", "")
-    count(failed, "parsl_task", "returned", f" AND state IN {_FAILED}")
+def states_over_time(queries: RunQueries, run: int) -> list[Moment]:
+    """Return how many tasks were in which state at the end of each of equally long bins, 256 at most."""
+    bins = _bins(queries, run)
+    changes = [[0, 0, 0, 0] for _ in range(bins.number)]
+    for number, *counts in queries.select(
+        "SELECT bin / :of AS wider, sum(came), sum(launched), sum(ended), sum(failed) FROM parsl_flow "
+        "WHERE run = :run GROUP BY wider",
+        run=run,
+        of=bins.of,
+    ):
+        into = changes[bins.at(number)]
+        into[:] = [had + int(more) for had, more in zip(into, counts, strict=True)]
     found, sums = [], [0, 0, 0, 0]
-    for number, changes in enumerate(zip(came, left, gone, failed, strict=True), 1):
-        sums = [total + change for total, change in zip(sums, changes, strict=True)]
-        submitted, launched, ended_tasks, bad = sums
-        found.append(
-            Moment(
-                began + number * width,
-                # A task may end unlaunched in other ways, and clocks differ: never less than none.
-                max(submitted - max(launched, ended_tasks), 0),
-                max(launched - ended_tasks, 0),
-                ended_tasks - bad,
-                bad,
-            )
-        )
+    for at, change in zip(bins.ends(), changes, strict=True):
+        sums = [total + more for total, more in zip(sums, change, strict=True)]
+        submitted, launched, ended, bad = sums
+        # A task may end unlaunched in other ways, and clocks differ: never less than none.
+        found.append(Moment(at, max(submitted - max(launched, ended), 0), max(launched - ended, 0), ended - bad, bad))
     return found
 
 
 # -- who was busy when -------------------------------------------------------------------------------------------------
 
+# For each lane and bin: the weight of tries, and times its time since the bin began; the same of cores, and of bytes.
+_Lanes = dict[str, list[list[float]]]
 
-def usage_over_time(queries: RunQueries, run: int, bins: int = 120, *, resources: bool = False) -> Usage:
+
+def usage_over_time(queries: RunQueries, run: int, *, resources: bool = False) -> Usage:
     """Return how busy each worker was over time; each node where there are more than `MOST_LANES` workers.
 
-    A try counts in each bin with the share of it during which it ran, however short or long it is.
+    A try counts in each bin, of 256 at most, with the share of it during which it ran, however short or long it is.
 
     Args:
         queries: the database.
         run: number of the run.
-        bins: how many equally long bins.
         resources: by node, and with the CPU time and memory that tries used, where that was measured.
     """
-    began, ended = span(queries, run)
-    width = max((ended - began) / bins, 1e-3)
+    bins = _bins(queries, run)
     workers = queries.select("SELECT count(*) FROM parsl_worker WHERE run = :run", run=run)[0][0]
     by_worker = not resources and 0 < workers <= MOST_LANES
-    lane = "coalesce(w.hostname, y.executor, '')"
-    if by_worker:
-        lane += " || CASE WHEN w.worker IS NULL THEN '' ELSE ' · ' || coalesce(CAST(w.pid AS TEXT), '') END"
-    sums = _sums(queries, run, lane, began, width, resources)
-    lanes: dict[str, list[list[float]]] = {}
-    for sign, rows in sums:
-        for label, number, *values in rows:
-            into = lanes.setdefault(str(label), [[0.0] * (2 * bins) for _ in range(len(values) // 2)])
-            at = min(max(int(number), 0), bins - 1)
-            for kind in range(len(values) // 2):
-                weight, weighted = float(values[2 * kind] or 0), float(values[2 * kind + 1] or 0)
-                into[kind][2 * at] += sign * weight
-                into[kind][2 * at + 1] += sign * weighted
+    lanes: _Lanes = {}
+    for rows in (_ended(queries, run, bins), _under_way(queries, run, bins, resources)):
+        for hostname, pid, executor, number, *values in rows:
+            label = hostname or executor or ""
+            if by_worker and hostname is not None:
+                label = f"{label} · {'' if pid is None else pid}"
+            into = lanes.setdefault(label, [[0.0] * 6 for _ in range(bins.number)])
+            row, at = into[bins.at(number)], bins.at(number)
+            # Of another's clock, that is off: at the edge.
+            moved = (int(number) - bins.first - at) * bins.width
+            for kind in (0, 2, 4):
+                weight = float(values[kind] or 0)
+                row[kind] += weight
+                row[kind + 1] += float(values[kind + 1] or 0) + weight * moved
     found = []
     for label in sorted(lanes):
-        busy, *rest = (_mean(kind, bins, width) for kind in lanes[label])
+        kinds = (0, 2, 4) if resources else (0,)
+        busy, *rest = (_mean(lanes[label], kind, bins) for kind in kinds)
         found.append(Lane(label, busy, *(rest or ([], []))))
-    return Usage(began, width, found)
+    return Usage(bins.first * bins.width, bins.width, found)
 
 
-def _sums(
-    queries: RunQueries, run: int, lane: str, began: float, width: float, resources: bool
-) -> list[tuple[int, list[Any]]]:
-    """Sum up the weights of tries, and weights times the time, by the bin in which they begin (+1) and end (-1)."""
-    cpu, memory, extra = "0", "0", ""
+def _ended(queries: RunQueries, run: int, bins: _Bins) -> list[Any]:
+    """Return what the tries that have ended come to, by lane and bin."""
+    sums = ", ".join(
+        f"sum(u.{name}), sum(u.{name}_late + u.{name} * (u.bin % :of) * :stored)"
+        for name in ("tries", "cores", "bytes")
+    )
+    return queries.select(
+        f"SELECT w.hostname, w.pid, u.executor, u.bin / :of AS wider, {sums} FROM parsl_use u "
+        "LEFT JOIN parsl_worker w ON w.run = u.run AND w.worker = u.worker WHERE u.run = :run "
+        "GROUP BY w.hostname, w.pid, u.executor, wider",
+        run=run,
+        of=bins.of,
+        stored=bins.stored,
+    )
+
+
+def _under_way(queries: RunQueries, run: int, bins: _Bins, resources: bool) -> list[Any]:
+    """Return what the tries that have begun and not ended come to, by lane and bin."""
+    cores, memory = "0", "0"
     if resources:
         of_try = "FROM parsl_resource s WHERE s.run = y.run AND s.task = y.task AND s.try_id = y.try_id"
-        seconds = f"coalesce(y.cpu_time, (SELECT max(s.user_time + s.system_time) {of_try}))"
-        cpu = f"CASE WHEN {_END} > {_START} THEN {seconds} / ({_END} - {_START}) ELSE 0 END"
-        memory = f"coalesce((SELECT max(s.resident) {of_try}), w.resident)"
-        extra = ", sum(cpu), sum(cpu * at), sum(memory), sum(memory * at)"
-    found = []
-    for sign, column in ((1, _START), (-1, _END)):
-        # What still runs has begun, and has no end yet.
-        rows = queries.select(
-            f"SELECT lane, {queries.whole('at / :width')} AS bin, count(*), sum(at){extra} FROM ("
-            f"SELECT {lane} AS lane, {column} - :began AS at, {cpu} AS cpu, {memory} AS memory FROM parsl_try y "
-            "LEFT JOIN parsl_worker w ON w.run = y.run AND w.worker = y.worker "
-            f"WHERE y.run = :run AND {column} IS NOT NULL) tries GROUP BY lane, bin",
-            run=run,
-            began=began,
-            width=width,
+        # What it has used so far, per second until it was looked at.
+        cores = (
+            f"coalesce((SELECT max(s.user_time + s.system_time) {of_try}) "
+            f"/ nullif((SELECT max(s.at) {of_try}) - y.running, 0), 0)"
         )
-        found.append((sign, rows))
-    return found
+        memory = f"coalesce((SELECT max(s.resident) {of_try}), w.resident)"
+    late = "(at - wider * :width)"
+    return queries.select(
+        f"SELECT hostname, pid, executor, wider, count(*), sum({late}), sum(cores), sum(cores * {late}), sum(memory), "
+        f"sum(memory * {late}) FROM (SELECT w.hostname, w.pid, y.executor, {_START} AS at, "
+        f"{queries.whole(f'{_START} / :width')} AS wider, {cores} AS cores, {memory} AS memory "
+        "FROM parsl_task t JOIN parsl_try y ON y.run = t.run AND y.task = t.task AND y.try_id = t.try_id "
+        "LEFT JOIN parsl_worker w ON w.run = y.run AND w.worker = y.worker WHERE t.run = :run AND t.returned IS NULL "
+        f"AND t.state = :launched AND {_START} IS NOT NULL AND y.returned IS NULL) tries "
+        "GROUP BY hostname, pid, executor, wider",
+        run=run,
+        width=bins.width,
+        launched=int(States.launched),
+    )
 
 
-def _mean(sums: list[float], bins: int, width: float) -> list[float]:
-    """Turn sums by bin into the mean of each bin.
+def _mean(rows: list[list[float]], kind: int, bins: _Bins) -> list[float]:
+    """Turn sums by bin into the mean of each bin; of the first and the last, over the part that is of the run.
 
     Up to a time t, a try of weight w has used w * (min(t, end) - min(t, start)). Summed over all tries that is
     (their weights) * t - (their weights times their times), ends counted as negative.
     """
     found, weight, weighted, before = [], 0.0, 0.0, 0.0
-    for number in range(bins):
-        weight += sums[2 * number]
-        weighted += sums[2 * number + 1]
-        used = weight * (number + 1) * width - weighted
-        found.append(max((used - before) / width, 0.0))
-        before = used
+    begin, start = bins.began, bins.first * bins.width
+    for number, (end, row) in enumerate(zip(bins.ends(), rows, strict=True)):
+        weight += row[kind]
+        weighted += row[kind + 1] + row[kind] * number * bins.width
+        used = weight * (end - start) - weighted
+        found.append(max((used - before) / max(end - begin, 1e-3), 0.0))
+        before, begin = used, end
     return found
 
 
@@ -234,16 +266,11 @@ def _lane(where: str, pid: int | None) -> str:
 
 def durations(queries: RunQueries, run: int) -> dict[str, list[int]]:
     """Return for each app how many of its tries took how long: a number for each class of `DURATIONS` and above."""
-    cases = " ".join(f"WHEN took <= {end!r} THEN {number}" for number, end in enumerate(DURATIONS))
     found: dict[str, list[int]] = {}
-    for app, number, count in queries.select(
-        f"SELECT app, CASE {cases} ELSE {len(DURATIONS)} END AS class, count(*) FROM ("
-        f"SELECT t.app, {_END} - {_START} AS took FROM parsl_try y "
-        "JOIN parsl_task t ON t.run = y.run AND t.task = y.task "
-        f"WHERE y.run = :run AND {_END} IS NOT NULL AND {_START} IS NOT NULL) tries GROUP BY app, class",
-        run=run,
+    for app, step, number in queries.select(
+        "SELECT app, step, number FROM parsl_durations WHERE run = :run AND number > 0", run=run
     ):
-        found.setdefault(str(app), [0] * (len(DURATIONS) + 1))[number] = count
+        found.setdefault(app, [0] * (len(DURATIONS) + 1))[step] = number
     return found
 
 

@@ -6,7 +6,6 @@ never put into the text of a statement.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -180,39 +179,6 @@ class RunQueries:
             found.append(App(app, by_state, total / number if number else None, longest, total))
         return sorted(found, key=lambda a: -a.total_seconds)
 
-    def states_over_time(self, run: int, bins: int = 200) -> list[tuple[float, int, int, int]]:
-        """Return how many tasks had been submitted, launched and ended by each of equally spaced times.
-
-        Args:
-            run: number of the run.
-            bins: how many times.
-
-        Returns:
-            For each time, in seconds since the epoch: it, and the three counts.
-        """
-        began, completed = self.select("SELECT began, completed FROM parsl_run WHERE run = :run", run=run)[0]
-        end = completed or time.time()
-        width = max((end - began) / bins, 1e-6)
-        counts = [[0] * (bins + 1) for _ in range(3)]
-        for at, (table, column) in enumerate(
-            [("parsl_task", "invoked"), ("parsl_try", "launched"), ("parsl_task", "returned")]
-        ):
-            only = " AND try_id = 0" if table == "parsl_try" else ""
-            rows = self.select(
-                f"SELECT {self.whole(f'({column} - :began) / :width')} AS bin, count(*) FROM {table} "
-                f"WHERE run = :run AND {column} IS NOT NULL{only} GROUP BY bin",
-                began=began,
-                width=width,
-                run=run,
-            )
-            for number, count in rows:
-                counts[at][min(max(int(number), 0), bins)] += count
-        found, sums = [], [0, 0, 0]
-        for number in range(bins + 1):
-            sums = [total + counts[at][number] for at, total in enumerate(sums)]
-            found.append((began + (number + 1) * width, sums[0], sums[1], sums[2]))
-        return found
-
     # -- tasks ---------------------------------------------------------------------------------------------------
 
     def tasks(
@@ -268,12 +234,10 @@ class RunQueries:
             return [_task(row) for row in rows]
 
     def slowest(self, run: int, limit: int = 20) -> list[Task]:
-        """Return the tasks of a run whose last try ran longest."""
-        # The keys of the tries first, and then the few rows of them.
+        """Return the tasks of a run with the tries that ran longest, at most `totals.SLOWEST` of them."""
         rows = self.select(
-            f"{_TASK}WHERE t.run = :run AND t.task IN (SELECT task FROM parsl_try WHERE run = :run "
-            "AND running_ended IS NOT NULL ORDER BY running_ended - running DESC LIMIT :limit) "
-            "ORDER BY y.running_ended - y.running DESC LIMIT :limit",
+            f"{_TASK}JOIN parsl_slow s ON s.run = t.run AND s.task = t.task AND s.try_id = t.try_id "
+            "WHERE t.run = :run ORDER BY s.seconds DESC LIMIT :limit",
             run=run,
             limit=limit,
         )
@@ -337,15 +301,31 @@ class RunQueries:
 
     def resources_by_node(self, run: int) -> list[dict[str, Any]]:
         """Return for each node of a run: `hostname`, `tries`, `cpu_seconds`, `most_resident` (bytes, of one try)."""
-        rows = self.select(
-            "SELECT w.hostname, count(*), sum(u.cpu), max(u.resident) FROM ("
-            "SELECT task, try_id, max(worker) AS worker, max(user_time + system_time) AS cpu, "
-            "max(resident) AS resident FROM parsl_resource WHERE run = :run GROUP BY task, try_id UNION ALL "
-            "SELECT task, try_id, worker, cpu_time, NULL FROM parsl_try WHERE run = :run AND cpu_time IS NOT NULL) u "
-            "JOIN parsl_worker w ON w.run = :run AND w.worker = u.worker GROUP BY w.hostname ORDER BY w.hostname",
+        ended = self.select(
+            "SELECT w.hostname, sum(u.measured), sum(u.cpu_time), max(u.most_bytes) FROM parsl_use u "
+            "JOIN parsl_worker w ON w.run = u.run AND w.worker = u.worker WHERE u.run = :run GROUP BY w.hostname",
             run=run,
         )
-        return [dict(zip(("hostname", "tries", "cpu_seconds", "most_resident"), row, strict=True)) for row in rows]
+        # What has not ended is not among the sums yet.
+        under_way = self.select(
+            "SELECT hostname, count(*), sum(cpu), max(resident) FROM (SELECT w.hostname, "
+            "max(s.user_time + s.system_time) AS cpu, max(s.resident) AS resident FROM parsl_task t "
+            "JOIN parsl_resource s ON s.run = t.run AND s.task = t.task AND s.try_id = t.try_id "
+            "JOIN parsl_worker w ON w.run = s.run AND w.worker = s.worker "
+            "WHERE t.run = :run AND t.returned IS NULL AND t.state = :launched "
+            "GROUP BY t.task, w.hostname) tries GROUP BY hostname",
+            run=run,
+            launched=int(States.launched),
+        )
+        found: dict[str | None, list[Any]] = {}
+        for hostname, tries, cpu, most in (*ended, *under_way):
+            row = found.setdefault(hostname, [0, 0.0, 0])
+            row[:] = [row[0] + int(tries or 0), row[1] + float(cpu or 0), max(row[2], int(most or 0))]
+        return [
+            {"hostname": name, "tries": tries, "cpu_seconds": cpu, "most_resident": most or None}
+            for name, (tries, cpu, most) in sorted(found.items(), key=lambda item: item[0] or "")
+            if tries
+        ]
 
 
 def _task(row: Any) -> Task:

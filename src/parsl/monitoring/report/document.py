@@ -14,6 +14,7 @@ from parsl.monitoring import visualization
 from parsl.monitoring.queries import plots
 from parsl.monitoring.queries.failures import causes
 from parsl.monitoring.report.drawing import Layer, areas, columns
+from parsl.monitoring.totals import DURATIONS
 from parsl.version import VERSION
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _plots(queries: RunQueries, run: int, took: float, apps: Sequence[str]) -> d
 
 def _durations(found: Mapping[str, Sequence[int]], apps: Sequence[str]) -> tuple[list[Layer], list[str]]:
     """Turn durations by app into layers, those of the apps that took longest first, and cut off empty classes."""
-    ends = [*(seconds(end) for end in plots.DURATIONS), "longer"]
+    ends = [*(seconds(end) for end in DURATIONS), "longer"]
     used = [at for at in range(len(ends)) if any(counts[at] for counts in found.values())]
     if not used:
         return [], []

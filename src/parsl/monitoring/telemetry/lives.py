@@ -165,6 +165,7 @@ class Lives:
         app: str,
         seconds: float | None,
         usage: bytes | None,
+        *_of_no_interest: object,
     ) -> None:
         life = self._open.pop(task, None) or Life(task)
         life.app = life.app or app
@@ -185,7 +186,15 @@ class Lives:
             self._told(life)
 
     def _moved(
-        self, task: int, try_id: int, at: float, state: int, error: str | None, _joins: str | None, usage: bytes | None
+        self,
+        task: int,
+        try_id: int,
+        at: float,
+        state: int,
+        error: str | None,
+        _joins: str | None,
+        usage: bytes | None,
+        *_of_no_interest: object,
     ) -> None:
         if state == States.pending:
             return

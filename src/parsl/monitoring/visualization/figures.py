@@ -13,7 +13,8 @@ from typing import Any
 
 from parsl.dataflow.states import States
 from parsl.monitoring.queries.graphs import Edge, Graph
-from parsl.monitoring.queries.plots import DURATIONS, Bar, Lane, Moment, Usage
+from parsl.monitoring.queries.plots import Bar, Lane, Moment, Usage
+from parsl.monitoring.totals import DURATIONS
 from parsl.monitoring.visualization import words
 from parsl.monitoring.visualization.layers import positions
 
