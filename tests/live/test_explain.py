@@ -8,6 +8,8 @@ import threading
 from parsl.app.app import python_app
 from parsl.dataflow import waiting_reports
 from parsl.dataflow.explanations import Reason
+from parsl.executors import MPIExecutor
+from parsl.launchers import SimpleLauncher
 from parsl.monitoring import MonitoringHub
 from parsl.monitoring.queries.opening import open_run
 from parsl.monitoring.queries.waiting import why_waiting
@@ -116,3 +118,27 @@ def test_an_explanation_from_another_thread(tmp_path):
         thread.join()
         assert future.result() == 1
     assert found[0].task == 0
+
+
+def test_a_task_of_mpi_tells_which_nodes_are_missing(tmp_path):
+    leave = tmp_path / "leave"
+    block = provider(worker_init="export SLURM_JOB_NODELIST=node-[1-3]", launcher=SimpleLauncher())
+    executor = MPIExecutor(
+        label="mpi", mpi_launcher="srun", provider=block, max_workers_per_block=3, encrypted=False, address="127.0.0.1"
+    )
+    with kernel(tmp_path, executor) as made:
+        app = python_app(until_file, data_flow_kernel=made)
+        asked = [
+            app(str(leave), parsl_resource_specification={"num_nodes": number, "ranks_per_node": 1})
+            for number in (2, 3, 2)
+        ]
+        wait_for(lambda: "on 2 nodes: node-1, node-2" in str(made.explain(asked[0])))
+        wait_for(lambda: all(made.explain(one).reason is Reason.QUEUED for one in asked[1:]))
+        wait_for(lambda: "for 3 nodes" in str(made.explain(asked[2])))
+        second, third = map(str, map(made.explain, asked[1:]))
+        leave.touch()
+        for future in asked:
+            future.result()
+    assert "waits for 3 nodes with the manager on" in second
+    assert "1 of 3 is free, and it is the next" in second
+    assert "1 of 3 is free, and 1 task is ahead of it, for 3 nodes" in third

@@ -436,3 +436,30 @@ def test_a_result_that_comes_twice_frees_nothing_twice():
     end(hands, 0)
     pool.done(Result(1, DONE, Payload(b"")))
     assert sorted(variables(hands, t)["nodes"] for t in (2, 3)) == ["n0", "n1"]
+
+
+def test_a_ledger_gives_account_of_each_task():
+    ledger = NodeLedger(["a", "b", "c", "d"], 4)
+    for task, size in enumerate((2, 3, 4, 1)):
+        ledger.wait(task, size)
+    ledger.assign()
+    block = {"nodes": 4, "free": 1, "running": 2, "most": 4}
+    # The last one fills a gap; those before it have been passed over by one node.
+    assert ledger.account(0) == {**block, "got": ["a", "b"]}
+    assert ledger.account(3) == {**block, "got": ["c"]}
+    waits = {**block, "passed": 1, "kept": False}
+    assert ledger.account(1) == {**waits, "needs": 3, "ahead": 0, "ahead_nodes": 0}
+    assert ledger.account(2) == {**waits, "needs": 4, "ahead": 1, "ahead_nodes": 3}
+    assert ledger.account(9) == {}
+    for task in range(10, 13):
+        ledger.wait(task, 1)
+        ledger.assign()
+        ledger.end(task)
+    ledger.wait(13, 1)
+    ledger.assign()
+    assert ledger.account(13)["kept"]
+
+
+def test_a_pool_gives_account_of_its_nodes():
+    pool, _ = pool_of(2)
+    assert pool.whereabouts(1) == {}

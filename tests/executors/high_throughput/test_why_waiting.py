@@ -59,6 +59,41 @@ def test_tasks_of_mpi_wait_for_nodes_with_their_manager(executor):
     assert "runs as soon as its nodes of the block are free" in in_words(executor, THERE).text
 
 
+POOL = {
+    "nodes": 4, "free": 1, "running": 2, "most": 4, "needs": 3, "ahead": 0, "ahead_nodes": 0, "passed": 0,
+    "kept": False,
+}  # fmt: skip
+WAITS = "waits for 3 nodes with the manager on node7, in block 3 of executor htex"
+
+
+@pytest.mark.parametrize(
+    ("pool", "text", "details"),
+    [
+        ({}, f"{WAITS}: 1 of 4 is free, and it is the next", []),
+        ({"ahead": 1, "ahead_nodes": 4}, f"{WAITS}: 1 of 4 is free, and 1 task is ahead of it, for 4 nodes", []),
+        ({"free": 2, "ahead": 2, "ahead_nodes": 5, "kept": True},
+         f"{WAITS}: 2 of 4 are free, and 2 tasks are ahead of it, for 5 nodes",
+         ["A task ahead has been passed over so often that each node that gets free is kept for it."]),
+        ({"passed": 1}, f"{WAITS}: 1 of 4 is free, and it is the next",
+         ["Later tasks have been given 1 node meanwhile, which it could not use."]),
+        ({"free": 4, "running": 2, "most": 2}, f"{WAITS}: 4 of 4 are free, and it is the next",
+         ["2 tasks of the block run, and no more may at once."]),
+    ],
+)  # fmt: skip
+def test_the_nodes_that_are_missing_are_told(executor, pool, text, details):
+    executor.enable_mpi_mode = True
+    found = in_words(executor, {**THERE, "pool": {**POOL, **pool}})
+    assert (found.reason, found.text, found.details) == (Reason.QUEUED, text, details)
+
+
+def test_the_nodes_that_a_task_has_are_told(executor):
+    executor.enable_mpi_mode = True
+    pool = {"nodes": 9, "free": 3, "running": 1, "most": 9, "got": [f"n{at}" for at in range(6)]}
+    found = in_words(executor, {**THERE, "pool": pool})
+    where = "is running with the manager on node7, in block 3 of executor htex, on 6 nodes: n0, n1, n2, n3 and 2 more"
+    assert (found.reason, found.text) == (Reason.RUNNING, where)
+
+
 def test_a_silent_node_is_told_of(executor):
     assert in_words(executor, {**THERE, "silent": 90.0}).details == [
         "Nothing has been heard of that node for 90 s; after 2 min it is given up."
@@ -72,7 +107,8 @@ class FakeClient:
     def __init__(self, calls, facts):
         self.calls, self.facts, self.asked = calls, facts, []
 
-    def locate(self, number, answer):
+    def locate(self, number, answer, *, nodes):
+        assert not nodes
         self.asked.append(number)
         answer(self.facts)
 

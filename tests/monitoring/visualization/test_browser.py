@@ -10,7 +10,7 @@ from parsl.dataflow.dflow import DataFlowKernel
 from parsl.monitoring import MonitoringHub
 from tests.browser import browser, find
 from tests.live.pilot import htex
-from tests.monitoring.visualization.made import EVIL, a_run, ran, serving, submitted, write
+from tests.monitoring.visualization.made import EVIL, Writer, a_run, began, ran, serving, submitted, write
 
 pytestmark = [
     pytest.mark.slow,
@@ -46,12 +46,10 @@ def test_a_live_run_is_followed_without_a_reload(tmp_path):
         page.go(hub.dashboard_url)
         page.wait("document.querySelector('#runs a')")
         run = page.run("document.querySelector('#runs a').pathname")
-        # The list of tasks fills by itself once the database has them.
-        page.go(f"{hub.dashboard_url.rstrip('/')}{run}/tasks")
-        page.wait(f"[...document.querySelectorAll('a')].some(a => a.pathname === '{run}/tasks/{second.tid}')")
+        # Whether the database has the task by now or not: its page is there as soon as it does.
         page.go(f"{hub.dashboard_url.rstrip('/')}{run}/tasks/{second.tid}")
-        page.run("window.stays = 'the same page'")
         page.wait("document.querySelector('#task .state')?.textContent === 'pending'")
+        page.run("window.stays = 'the same page'")
         page.wait("document.querySelector('#links1')?.textContent.includes('wait_for_file')")
         assert page.run("document.getElementById('pulse').dataset.state") in {"on", "off"}
 
@@ -132,3 +130,33 @@ def test_the_waiting_page_becomes_the_list_of_runs(tmp_path):
         assert "Waiting for a run" in page.text()
         write(url, *a_run())
         page.wait("document.querySelector('#runs a')?.textContent === 'census'")
+
+
+def test_the_page_of_a_task_that_is_about_to_come_becomes_its_page(tmp_path):
+    url = f"sqlite:///{tmp_path}/monitoring.db"
+    writer = Writer(url)
+    writer.write(began())
+    with serving(url) as client, browser() as page:
+        page.go(f"{client.base}/runs/run-1/tasks/7")
+        assert "Task 7 is not there yet" in page.text()
+        page.wait("document.getElementById('pulse').dataset.state === 'on'")
+        # Others come first: the page goes on waiting.
+        stamp = page.run("document.documentElement.dataset.stamp")
+        writer.write(submitted(6))
+        page.wait(f"document.documentElement.dataset.stamp !== '{stamp}'")
+        assert page.run("document.querySelectorAll('#coming').length") == 1
+        writer.write(submitted(7, "late"))
+        page.wait("document.querySelector('#task .name')?.textContent === 'late'")
+        assert "not there yet" not in page.text()
+        # The browser notes that the page was not found at first.
+        assert all("404" in complaint for complaint in page.complaints)
+    writer.close()
+
+
+def test_the_page_of_a_run_that_is_about_to_come_becomes_its_page(client, tmp_path):
+    with browser() as page:
+        page.go(f"{client.base}/runs/run-2")
+        assert "No such run yet" in page.text()
+        page.wait("document.getElementById('pulse').dataset.state === 'on'")
+        write(f"sqlite:///{tmp_path}/monitoring.db", began(workflow_name="tomorrow's"), run_id="run-2")
+        page.wait("document.querySelector('#head h1')?.textContent.includes(`tomorrow's`)")

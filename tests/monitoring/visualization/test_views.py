@@ -164,7 +164,7 @@ def test_what_a_task_used_is_a_figure(client):
     assert [trace["y"] for trace in found["figure"]["data"]] == [[0.5], [100 << 20]]
 
 
-@pytest.mark.parametrize("page", ["/runs/none", "/runs/run-1/tasks/99", "/runs/run-1/figures/none", "/none"])
+@pytest.mark.parametrize("page", ["/runs/run-1/tasks/x", "/runs/run-1/figures/none", "/none"])
 def test_what_there_is_not_is_said(client, page):
     answer = client.get(page)
     assert answer.status == 404
@@ -318,3 +318,26 @@ def test_those_who_watch_do_not_keep_the_server_from_ending(tmp_path):
         assert answer.readline()
     assert b"data: " in answer.read()
     connection.close()
+
+
+def test_what_may_be_about_to_come_is_waited_for(tmp_path):
+    url = f"sqlite:///{tmp_path}/monitoring.db"
+    write(url, began(), submitted(0))
+    with serving(url) as client:
+        soon = client.get("/runs/run-1/tasks/7")
+        assert soon.status == 404
+        assert "Task 7 is not there yet" in soon.text
+        assert 'data-page="coming" data-run="run-1"' in soon.text
+        assert 'data-live="yes"' in soon.text
+        run = client.get("/runs/run-2/tasks/7")
+        assert run.status == 404
+        assert 'data-page="coming" data-run="run-2"' in run.text
+        write(url, submitted(7, "late"))
+        assert client.get("/runs/run-1/tasks/7").status == 200
+        # Of a run that has ended, nothing comes any more; and what is no number never does.
+        write(url, completed())
+        for path in ("/runs/run-1/tasks/8", "/runs/run-1/tasks/x"):
+            answer = client.get(path)
+            assert answer.status == 404
+            assert "There is no" in answer.text
+            assert 'data-live=""' in answer.text

@@ -245,14 +245,17 @@ class InterchangeClient(Restarting):
         if call.executor_id in self.calls:
             self._to_drop.append(call.executor_id)
 
-    def locate(self, number: int, answer: Callable[[Any], object]) -> None:
-        """Find out where an open call is: `answer` is told what `whereabouts.find` says, or `{"held": bytes}`."""
+    def locate(self, number: int, answer: Callable[[Any], object], *, nodes: bool = False) -> None:
+        """Find out where an open call is: `answer` is told what `whereabouts.find` says, or `{"held": bytes}`.
+
+        With `nodes` the manager that has it is asked as well: see `Inquiries`.
+        """
         if number in self._large.waiting:
             answer({"held": self._large.in_flight})
             return
         # After all that is still to go out, so that the interchange knows the call.
         self._flush()
-        self.commands.ask(f"TASK;{number}", answer)
+        self.commands.ask(f"{'NODES' if nodes else 'TASK'};{number}", answer)
 
     def hold(self, manager: str) -> None:
         """Have a manager given no further task."""

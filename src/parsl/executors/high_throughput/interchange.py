@@ -30,6 +30,7 @@ from parsl.executors.high_throughput import messages
 from parsl.executors.high_throughput.broker import Broker
 from parsl.executors.high_throughput.errors import ManagerLost, VersionMismatch
 from parsl.executors.high_throughput.file_limit import FileBudget, raise_file_limit
+from parsl.executors.high_throughput.inquiries import Inquiries
 from parsl.executors.high_throughput.interchange_config import InterchangeConfig
 from parsl.executors.high_throughput.manager_record import ManagerRecord
 from parsl.executors.high_throughput.manager_selector import ManagerSelector
@@ -39,6 +40,7 @@ from parsl.executors.high_throughput.messages import (
     Drain,
     Heartbeat,
     Hold,
+    Located,
     Monitoring,
     Query,
     Register,
@@ -118,6 +120,7 @@ class Interchange:
         self._links: dict[bytes, Stream | None] = {}
         self._sharing: set[bytes] = set()
         self._thanks_due = False
+        self._inquiries = Inquiries(loop, self.to_manager, self.to_client)
         loop.at_pass_end(self._end_pass)
         self._expire()
 
@@ -137,14 +140,18 @@ class Interchange:
         elif isinstance(message, Query):
             # What the client keeps account of is not to be older than the answer.
             self.broker.flush(time.monotonic())
-            self.to_client(Answer(message.query, self._answer(message.what)))
+            name, _, argument = message.what.partition(";")
+            if name == "NODES":
+                task = int(argument)
+                self._inquiries.ask(message.query, task, find(self.broker, task, time.monotonic()))
+            else:
+                self.to_client(Answer(message.query, self._answer(name, argument)))
         elif isinstance(message, Heartbeat):
             self.to_client(message)
         else:
             self.stop("the client said so")
 
-    def _answer(self, what: str) -> Any:
-        name, _, argument = what.partition(";")
+    def _answer(self, name: str, argument: str) -> Any:
         managers = self.broker.managers.values()
         answers: dict[str, Callable[[], Any]] = {
             "MANAGERS": lambda: self.broker.view(time.monotonic()),
@@ -198,6 +205,9 @@ class Interchange:
         self._links.setdefault(identity, link)
         if known and isinstance(message, Monitoring):
             self.to_client(message)
+            return None
+        if isinstance(message, Located):
+            self._inquiries.answered(message)
             return None
         if known and isinstance(message, Results) and len(frames) > 1:
             landed = [self._landed(r, frames) for r in message.results]

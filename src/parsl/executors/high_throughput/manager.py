@@ -25,6 +25,8 @@ from parsl.executors.high_throughput.messages import (
     Draining,
     Heartbeat,
     Leaving,
+    Locate,
+    Located,
     Monitoring,
     Received,
     Refused,
@@ -216,6 +218,8 @@ class Manager:
                 self._asked = None
         elif isinstance(message, Cancel):
             self._cancel(message.tasks, message.stop)
+        elif isinstance(message, Locate):
+            self._send(Located(message.question, self.pool.whereabouts(message.task)))
         elif isinstance(message, Registered):
             self._on_registered(message)
         elif isinstance(message, Reintroduce):

@@ -269,6 +269,13 @@ class Leaving(_Message, tag=22):
     reason: str
 
 
+class Located(_Message, tag=34):
+    """What the manager knows of a call: the answer to `Locate`, as plain values; nothing where it has it no more."""
+
+    question: int
+    facts: dict[str, Any]
+
+
 # -- interchange to manager --------------------------------------------------------------------------------------------
 
 
@@ -294,6 +301,13 @@ class Tasks(_Message, tag=16):
     functions: dict[int, bytes]
     forget: list[int]
     received: int = 0
+
+
+class Locate(_Message, tag=33):
+    """Say what a call of the manager's waits for; answered by `Located`."""
+
+    question: int
+    task: int
 
 
 class Received(_Message, tag=30):
@@ -364,8 +378,8 @@ class ManagerView(msgspec.Struct, array_like=True):
 
 FromClient = Submit | Hold | Drain | Cancel | Query | Stop | Heartbeat
 ToClient = Results | Managers | Held | Emptied | Answer | Trouble | Monitoring | Heartbeat
-FromManager = Register | Results | Heartbeat | Draining | Leaving | Monitoring
-ToManager = Registered | Tasks | Cancel | Received | Reintroduce | Heartbeat | Drained | Refused | Stop
+FromManager = Register | Results | Heartbeat | Draining | Leaving | Monitoring | Located
+ToManager = Registered | Tasks | Cancel | Locate | Received | Reintroduce | Heartbeat | Drained | Refused | Stop
 
 FromWorker = WorkerReady | WorkerDone | Monitoring
 

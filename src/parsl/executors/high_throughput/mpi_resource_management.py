@@ -99,6 +99,34 @@ class NodeLedger:
         self._free = sorted(self._free + self._held.pop(task, []))
         self._waiting = [w for w in self._waiting if w.task != task]
 
+    def account(self, task: int) -> dict[str, Any]:
+        """Say what a task has, or waits for.
+
+        Returns:
+            Plain values. `nodes` of the block; how many are `free`; how many tasks are `running`, of `most` that may.
+            Of one that runs: the names of the nodes that it has `got`. Of one that waits: how many it `needs`; how many
+            tasks are `ahead` of it, which need `ahead_nodes` in all; how many nodes later tasks have been given while
+            it waited (`passed`), and whether none behind a task is (`kept`), since that has been passed over by as many
+            as the block has. Nothing for one that is not known.
+        """
+        facts = {
+            "nodes": len(self.nodes), "free": len(self._free), "running": len(self._held), "most": self._most_tasks,
+        }  # fmt: skip
+        if task in self._held:
+            return {**facts, "got": [self.nodes[n] for n in self._held[task]]}
+        for place, waiting in enumerate(self._waiting):
+            if waiting.task == task:
+                ahead = self._waiting[:place]
+                return {
+                    **facts,
+                    "needs": waiting.size,
+                    "ahead": place,
+                    "ahead_nodes": sum(w.size for w in ahead),
+                    "passed": waiting.passed,
+                    "kept": any(w.passed >= len(self.nodes) for w in ahead),
+                }
+        return {}
+
     @property
     def running(self) -> int:
         """How many tasks have nodes."""
@@ -202,6 +230,10 @@ class MPIPool(Pool):
         """A worker has ended a call, whose nodes are free."""
         super().done(result)
         self._free(result.id)
+
+    def whereabouts(self, task_id: int) -> dict[str, Any]:
+        """Say which nodes a task has, or what it waits for: see `NodeLedger.account`."""
+        return self._ledger.account(task_id)
 
     @property
     def credit(self) -> int:

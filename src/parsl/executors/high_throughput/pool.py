@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from parsl.executors.high_throughput.messages import (
     CANCELLED,
@@ -267,6 +267,10 @@ class Pool:
         if self._service_time is not None:
             depth = int(1 + _ROUND_TRIPS * self.round_trip / max(self._service_time, 1e-6))
         return len(self._slots) * min(depth, _MAX_DEPTH) + self._prefetch
+
+    def whereabouts(self, task_id: int) -> dict[str, Any]:
+        """Say what a task here waits for, as plain values; nothing where that is a worker, and no more to be said."""
+        return {}
 
     # -- insides -------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 # A manager that has been silent for longer than so many heartbeats is mentioned.
 _SILENT_HEARTBEATS = 2
 
+# So many nodes of a task are named.
+_SHOWN_NODES = 4
+
 
 def ask(
     executor: HighThroughputExecutor,
@@ -30,7 +33,7 @@ def ask(
     elif client is None or number is None or number not in client.calls:
         answer(Cause(Reason.RUNNING, f"has ended on executor {label}, which is about to say so"))
     else:
-        client.locate(number, lambda facts: answer(in_words(executor, facts)))
+        client.locate(number, lambda facts: answer(in_words(executor, facts)), nodes=executor.enable_mpi_mode)
 
 
 def in_words(executor: HighThroughputExecutor, facts: Any) -> Cause:
@@ -51,18 +54,55 @@ def in_words(executor: HighThroughputExecutor, facts: Any) -> Cause:
 def _with_manager(executor: HighThroughputExecutor, facts: Mapping[str, Any]) -> Cause:
     tasks, workers = facts["tasks"], facts["workers"]
     where = f"{facts['hostname']}, in block {facts['block']} of executor {executor.label}"
+    details = []
+    reason = Reason.RUNNING
     if executor.enable_mpi_mode:
-        text = f"is with the manager on {where}, and runs as soon as its nodes of the block are free"
+        reason, text, details = _among_nodes(where, facts.get("pool") or {})
     elif tasks <= workers:
         text = f"is running on {where}"
     else:
         text = f"runs or is next on {where}, whose {plural(workers, 'worker')} have {tasks} tasks"
-    details = []
     if facts["silent"] > _SILENT_HEARTBEATS * executor.heartbeat_period:
         limit = span(executor.heartbeat_threshold)
         silent = span(facts["silent"])
         details.append(f"Nothing has been heard of that node for {silent}; after {limit} it is given up.")
-    return Cause(Reason.RUNNING, text, details, dict(facts))
+    return Cause(reason, text, details, dict(facts))
+
+
+def _among_nodes(where: str, pool: Mapping[str, Any]) -> tuple[Reason, str, list[str]]:
+    """Put into words what the manager of a block of MPI tasks says of one; see `NodeLedger.account`."""
+    if "got" in pool:
+        got = pool["got"]
+        shown = ", ".join(got[:_SHOWN_NODES]) + (
+            f" and {len(got) - _SHOWN_NODES} more" if len(got) > _SHOWN_NODES else ""
+        )
+        return Reason.RUNNING, f"is running with the manager on {where}, on {plural(len(got), 'node')}: {shown}", []
+    if "needs" not in pool:
+        return (
+            Reason.RUNNING,
+            f"is with the manager on {where}, and runs as soon as its nodes of the block are free",
+            [],
+        )
+    free, ahead = pool["free"], pool["ahead"]
+    text = (
+        f"waits for {plural(pool['needs'], 'node')} with the manager on {where}: "
+        f"{free} of {pool['nodes']} {'is' if free == 1 else 'are'} free"
+    )
+    if ahead:
+        before = "1 task is" if ahead == 1 else f"{ahead} tasks are"
+        text += f", and {before} ahead of it, for {plural(pool['ahead_nodes'], 'node')}"
+    else:
+        text += ", and it is the next"
+    details = []
+    if pool["running"] >= pool["most"]:
+        details.append(f"{plural(pool['running'], 'task')} of the block run, and no more may at once.")
+    if pool["kept"]:
+        details.append("A task ahead has been passed over so often that each node that gets free is kept for it.")
+    elif pool["passed"]:
+        details.append(
+            f"Later tasks have been given {plural(pool['passed'], 'node')} meanwhile, which it could not use."
+        )
+    return Reason.QUEUED, text, details
 
 
 def _in_queue(executor: HighThroughputExecutor, facts: Mapping[str, Any]) -> Cause:

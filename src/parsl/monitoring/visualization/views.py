@@ -78,6 +78,19 @@ def shown_state(task: Task) -> States | None:
     return task.state
 
 
+class NotWrittenYetError(HTTPException):
+    """A run or a task is not in the database, and may come.
+
+    Args:
+        text: what is missing, and what may follow.
+        facts: what the page that waits for it is rendered with.
+    """
+
+    def __init__(self, text: str, **facts: Any) -> None:
+        super().__init__(404, text)
+        self.facts = facts
+
+
 class Views:
     """Answers requests.
 
@@ -93,7 +106,8 @@ class Views:
 
     def render(self, name: str, status: int = 200, **facts: Any) -> Response:
         """Render a template."""
-        given = {"run": None, "tab": "", "stamp": "", "stale": 0.0, "live": True, "source": self._source.name, **facts}
+        given = {"run": None, "tab": "", "stamp": "", "stale": 0.0, "live": True, "source": self._source.name}
+        given |= {"watched": "", **facts}
         return HTMLResponse(self._environment.get_template(f"{name}.html").render(page=name, **given), status)
 
     async def _page(
@@ -114,7 +128,8 @@ class Views:
 
         answer = await self._source.ask_once(key, stamp, ask)
         if answer.value is None:
-            raise HTTPException(404, "There is no such run in this database.")
+            text = "There is no such run in this database. If its program is about to start, it appears here by itself."
+            raise NotWrittenYetError(text, title="No such run yet", watched=run_id, stamp=stamp, stale=answer.stale)
         return answer, stamp
 
     # -- pages ---------------------------------------------------------------------------------------------------
@@ -200,7 +215,7 @@ class Views:
 
         answer, stamp = await self._of_run(("task", _run_id(request), number), _run_id(request), ask)
         if answer.value["known"] is None:
-            raise HTTPException(404, "There is no such task in this run; or it has just come, and is not written yet.")
+            raise _no_task(answer.value["run"], number, stamp=stamp, stale=answer.stale)
         return self.render("task", tab="tasks", stamp=stamp, stale=answer.stale, **answer.value)
 
     async def timeline(self, request: Request) -> Response:
@@ -297,6 +312,8 @@ class Views:
     async def refused(self, request: Request, error: Exception) -> Response:
         """Answer to what does not exist, or was asked wrongly."""
         assert isinstance(error, HTTPException)
+        if isinstance(error, NotWrittenYetError):
+            return self.render("coming", error.status_code, text=error.detail, **error.facts)
         title = "Not found" if error.status_code == 404 else "That cannot be"
         return self.render("message", error.status_code, title=title, text=error.detail, live=False)
 
@@ -313,6 +330,19 @@ class Views:
     def ask_token(self, request: Request, wrong: bool) -> Response:
         """Ask for the token."""
         return self.render("token", 401, wrong=wrong, live=False)
+
+
+def _no_task(run: Run, number: int | None, **facts: Any) -> HTTPException:
+    """Say that a task is not in the database: for good, or that it may be about to come."""
+    if number is None:
+        return HTTPException(404, "There is no such task: tasks have whole numbers, from 0 on.")
+    if run.completed is not None:
+        return HTTPException(404, f"There is no task {number} in this run, which has ended.")
+    text = (
+        f"The run is there, and its task {number} is not in the database yet. If it has just been submitted, or is "
+        "about to be, it appears here by itself, within a second or so."
+    )
+    return NotWrittenYetError(text, title=f"Task {number} is not there yet", run=run, tab="tasks", **facts)
 
 
 # -- what a request says -----------------------------------------------------------------------------------------------

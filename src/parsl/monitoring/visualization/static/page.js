@@ -242,4 +242,6 @@
   scrollToEnds();
   watchPlots();
   listen();
+  // What was known already when the page was made, and was too costly to ask for then.
+  if (live && Number(root.dataset.stale) > 0) setTimeout(refresh, Number(root.dataset.stale) * 1000 + 200);
 })();
