@@ -99,7 +99,10 @@ def test_a_terminal_or_a_notebook(monkeypatch):
     assert not is_watched_by_somebody()
     monkeypatch.setattr(sys, "stderr", None)
     assert not is_watched_by_somebody()
+    # That a notebook's kernel is installed, or loaded by a test, makes no notebook.
     monkeypatch.setitem(sys.modules, "ipykernel", object())
+    assert not is_watched_by_somebody()
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
     assert is_watched_by_somebody()
 
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parsl.dataflow.notebook_bars import CellBars, in_notebook
 from parsl.dataflow.states import FINAL_FAILURE_STATES, FINAL_STATES, States
 from parsl.errors import OptionalModuleMissing
 
@@ -114,7 +115,7 @@ class Rate:
 
 def is_watched_by_somebody() -> bool:
     """Tell whether standard error is a terminal, or this is a notebook: nothing is shown elsewhere."""
-    if "ipykernel" in sys.modules:
+    if in_notebook():
         return True
     return sys.stderr is not None and sys.stderr.isatty()
 
@@ -136,7 +137,9 @@ class ProgressBars:
         except ImportError as e:
             raise OptionalModuleMissing(["rich"], NEEDS_RICH) from e
         self._kernel = kernel
-        self._console = console or rich.console.Console(stderr="ipykernel" not in sys.modules)
+        # In a notebook without a console of the caller's own, the cell is where it is drawn.
+        self._in_cell = console is None and in_notebook()
+        self._console = console or rich.console.Console(stderr=True)
         self._tally: Tally | None = None
         self._live: Any = None
         self._bars: Any = None
@@ -159,6 +162,10 @@ class ProgressBars:
             auto_refresh=False,
         )
         self._kernel.loop.call(self._begin)
+        if self._in_cell:
+            self._live = CellBars(self._drawn, 1 / FRAMES)
+            self._live.start()
+            return
         self._live = Live(
             get_renderable=self._drawn,
             console=self._console,
