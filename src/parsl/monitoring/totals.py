@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -82,7 +82,7 @@ class Totals:
         self.level = FINEST
         # Of tries under way, what was last told; of those that ended without, how they were counted.
         self._seen: dict[tuple[int, int], Seen] = {}
-        self._unseen: dict[tuple[int, int], tuple[str, str, float, float]] = {}
+        self._unseen: OrderedDict[tuple[int, int], tuple[str, str, float, float]] = OrderedDict()
         # The longest tries so far; what is shorter than the last of them need not be looked at.
         self._slow: list[tuple[float, int, int]] = []
         self._least = -math.inf
@@ -161,7 +161,7 @@ class Totals:
             seen = known if seen is None else _joined(known, seen)
         if seen is None:
             if len(self._unseen) == _MOST_UNSEEN:
-                del self._unseen[next(iter(self._unseen))]
+                self._unseen.popitem(last=False)
             self._unseen[key] = app, executor, launched, at
             self._count(app, (0, launched, at, 0.0, 0, False), executor, launched, at, 1)
             return

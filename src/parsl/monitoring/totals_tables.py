@@ -177,17 +177,19 @@ def _edges(dialect: str, column: str) -> str:
     # A join app may wait for futures that are no tasks: nothing stands between the commas.
     plain = f"{column} <> '' AND ',' || {column} || ',' NOT LIKE '%,,%'"
     return (
-        "INSERT INTO parsl_edge SELECT a.run, coalesce(b.app, ''), coalesce(a.app, ''), CAST(:join AS BIGINT), "
-        "sum(e.number) FROM (SELECT m.task, CAST(e.value AS BIGINT) AS before, count(*) AS number "
-        f"FROM parsl_more m, {each} WHERE m.run = :run AND {plain} GROUP BY m.task, CAST(e.value AS BIGINT)) e "
-        "JOIN parsl_task a ON a.run = :run AND a.task = e.task JOIN parsl_task b ON b.run = :run AND b.task = e.before "
-        "GROUP BY a.run, coalesce(b.app, ''), coalesce(a.app, '')"
+        # CROSS JOIN keeps the order of the joins: from the edges to their tasks.
+        "INSERT INTO parsl_edge SELECT CAST(:run AS BIGINT), before, after, CAST(:join AS BIGINT), sum(number) FROM ("
+        "SELECT coalesce(b.app, '') AS before, coalesce(a.app, '') AS after, e.number FROM ("
+        "SELECT m.task, CAST(e.value AS BIGINT) AS before, count(*) AS number "
+        f"FROM parsl_more m CROSS JOIN {each} WHERE m.run = :run AND {plain} GROUP BY m.task, CAST(e.value AS BIGINT)"
+        ") e CROSS JOIN parsl_task a CROSS JOIN parsl_task b WHERE a.run = :run AND a.task = e.task "
+        "AND b.run = :run AND b.task = e.before) edges GROUP BY before, after"
     )
 
 
 def _in_parts(connection: Connection, statement: str, run: int) -> Any:
     text = schema.sqlalchemy().text(statement).execution_options(yield_per=_ROWS_AT_A_TIME)
-    return connection.execute(text, {"run": run}).partitions()
+    return connection.execute(text, {"run": run}).partitions(_ROWS_AT_A_TIME)
 
 
 def _execute(connection: Connection, statement: str, **values: Any) -> Any:

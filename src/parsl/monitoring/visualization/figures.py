@@ -118,7 +118,9 @@ def busy(usage: Usage) -> Figure:
 
 def node_usage(usage: Usage, kind: str) -> Figure:
     """Draw what the tries on each node used over time; `kind` is 'busy', 'cpu' or 'memory'."""
-    most = sorted(usage.lanes, key=lambda lane: -sum(getattr(lane, kind)))
+    # Of an executor's own tries, which no worker measures, only whether they ran is known.
+    used = [lane for lane in usage.lanes if kind == "busy" or any(getattr(lane, kind))]
+    most = sorted(used, key=lambda lane: -sum(getattr(lane, kind)))
     shown, rest = most[:_MOST_APPS], most[_MOST_APPS:]
     if rest:
         sums = [sum(values) for values in zip(*(getattr(lane, kind) for lane in rest), strict=True)]
