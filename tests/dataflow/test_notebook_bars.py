@@ -154,7 +154,9 @@ def test_what_has_not_changed_is_not_sent_again(monkeypatch):
     cell = SimpleNamespace(update=lambda data, raw: sent.append(data["text/plain"]))
     display = ModuleType("IPython.display")
     display.display = lambda data, raw, display_id: sent.append(data["text/plain"]) or cell
-    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    ipython = ModuleType("IPython")
+    ipython.display = display
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     drawn = iter(["one", "one", "two <b>"])
     bars = CellBars(lambda: next(drawn), seconds=3600)

@@ -43,8 +43,9 @@ class CellBars:
 
     def start(self) -> None:
         """Show it for the first time, and then again and again."""
-        from IPython.display import display
+        import IPython.display
 
+        display: Any = IPython.display.display
         self._shown = self._rendered()
         self._cell = display(self._shown, raw=True, display_id=True)
         self._thread.start()

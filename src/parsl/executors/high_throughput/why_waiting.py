@@ -54,7 +54,7 @@ def in_words(executor: HighThroughputExecutor, facts: Any) -> Cause:
 def _with_manager(executor: HighThroughputExecutor, facts: Mapping[str, Any]) -> Cause:
     tasks, workers = facts["tasks"], facts["workers"]
     where = f"{facts['hostname']}, in block {facts['block']} of executor {executor.label}"
-    details = []
+    details: list[str] = []
     reason = Reason.RUNNING
     if executor.enable_mpi_mode:
         reason, text, details = _among_nodes(where, facts.get("pool") or {})
