@@ -20,10 +20,13 @@ RUN = """
 import json, sys
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 cells = [nbformat.v4.new_code_cell(text) for text in json.load(sys.stdin)]
 notebook = nbformat.v4.new_notebook(cells=cells)
-NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+# By files in this folder: of ports that are free now, another program may have taken one when the kernel wants it.
+config = Config({"KernelManager": {"transport": "ipc", "ip": "kernel"}})
+NotebookClient(notebook, timeout=120, kernel_name="python3", config=config).execute()
 json.dump([cell.outputs for cell in notebook.cells], sys.stdout)
 """
 
