@@ -239,6 +239,10 @@
   for (const select of document.querySelectorAll(".filter select")) {
     select.addEventListener("change", () => select.form.requestSubmit());
   }
+  // On a phone not all tabs fit: that of this page is to be among those that are seen.
+  const tabs = document.querySelector(".tabs");
+  const tab = tabs?.querySelector("[aria-current]");
+  if (tab) tabs.scrollLeft = tab.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - tab.offsetWidth) / 2;
   scrollToEnds();
   watchPlots();
   listen();
