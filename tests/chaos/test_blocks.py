@@ -13,7 +13,8 @@ from parsl.providers import LocalProvider, SlurmProvider
 from tests.chaos.report import chaos_report
 from tests.live import pilot
 
-AT_FIRST_ONLY = '[ -e "$PARSL_CHAOS_FOLDER/first" ] || {{ touch "$PARSL_CHAOS_FOLDER/first"; {0}; }}'
+# Two blocks may get there at the same moment; only one of them makes the folder.
+AT_FIRST_ONLY = '{{ mkdir "$PARSL_CHAOS_FOLDER/first" 2> /dev/null && {0}; }} || true'
 
 
 def over_tcp(**options):
