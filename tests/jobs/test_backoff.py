@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from parsl.jobs.backoff import Backoff
@@ -46,6 +46,7 @@ def test_one_that_was_asked_for_before_others_worked_counts_as_the_first():
     assert backoff.on_failure(11.0, asked=5.0) == 1
 
 
+@example([(True, 52.0), *[(True, 99.02351755722256)] * 8])
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 100)), max_size=200))
 def test_no_pause_is_longer_than_a_minute_nor_negative(history):
     backoff, now = Backoff(), 0.0

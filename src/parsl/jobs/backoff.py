@@ -41,7 +41,8 @@ class Backoff:
             self.failures += 1
             pause = min(self._first * 2.0 ** min(self.failures - 1, 30), self._longest)
             self.until, self._last = now + pause, now
-        return max(0.0, self.until - now)
+        # The sum may have been rounded up.
+        return min(max(0.0, self.until - now), self._longest)
 
     def on_success(self) -> None:
         """Note that a block has begun to work."""
