@@ -26,6 +26,9 @@ def run_elsewhere(python: str | Path | None, file: Path, tmp_path: Path, **envir
         "PARSL_TEST_PACKAGES": sysconfig.get_path("purelib"),
         **environment,
     }
+    # RADICAL-Pilot repeats the environment in shell scripts, and what make has quoted does not survive that.
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTEST_ARGS"):
+        env.pop(name, None)
     # Warnings of those libraries are none of ours.
     arguments = ["-m", "services", "-q", "-W", "ignore", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}"]
     command = [str(python), str(Path(__file__).parent / "run_pytest.py"), *arguments, str(file)]
