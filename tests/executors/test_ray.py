@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from parsl.app.app import python_app
 from parsl.config import Config
 from parsl.dataflow.dflow import DataFlowKernel
 from parsl.errors import ConfigurationError, OptionalModuleMissing
@@ -63,6 +64,31 @@ def test_room_is_that_of_the_cluster(executor: RayExecutor, tmp_path: Path) -> N
     with DataFlowKernel(Config(executors=[executor], run_dir=str(tmp_path), strategy="none")):
         assert executor.room() == (0, 2, 2)
     assert executor.room() is None
+
+
+def test_a_function_that_is_called_again_is_sent_once(
+    executor: RayExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parsl.executors.ray._MOST_OWN", 1)
+    counts = [[0], [0]]
+
+    def first(*numbers: int) -> int:
+        return add(*numbers) + counts[0][0]
+
+    def second(*numbers: int) -> int:
+        return add(*numbers) + counts[1][0]
+
+    with DataFlowKernel(Config(executors=[executor], run_dir=str(tmp_path), strategy="none")) as kernel:
+        apps = [python_app(f, data_flow_kernel=kernel) for f in (first, second)]
+        for _ in range(3):
+            assert [app(1, 2).result(timeout=PATIENCE) for app in apps] == [3, 3]
+            assert [app().result(timeout=PATIENCE) for app in apps] == [0, 0]
+        data = apps[0](*[1] * 200_000)
+        assert apps[0](data, 1).result(timeout=PATIENCE) == 200_001
+        assert executor._tasks[first] is not None
+        # There are no more of these than was said.
+        assert executor._tasks[second] is None
+        assert executor._own == 1
 
 
 class TestReferences(ReferencesContract):

@@ -12,8 +12,10 @@ import pytest
 from parsl.dataflow.references import Reference
 from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.executors.remote_call import (
+    NO_ARGUMENTS,
     CallFailed,
     failure_of,
+    join_parts,
     note,
     pack_call,
     pack_parts,
@@ -88,6 +90,13 @@ def test_parts_do_as_well_as_one_string(value: Any) -> None:
     outcome = value_of(pickle.loads(pickle.dumps(done)))
     assert isinstance(outcome, Value)
     assert outcome.result == value
+
+
+def test_function_and_arguments_may_travel_apart() -> None:
+    parts, _ = pack_parts(lambda a, b=0: (a, b), (1,), {"b": 2})
+    assert unpack(run_packed(join_parts(parts[:2]) + join_parts(parts[2:]))) == (1, 2)
+    assert pack_parts(dict, (), {})[0][2:] == NO_ARGUMENTS
+    assert pack_parts(dict, (), {"a": 1})[0][2:] != NO_ARGUMENTS
 
 
 def test_a_plain_result_stays_as_it_is_and_others_are_packed() -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from parsl.dataflow.placement import Room
 from parsl.dataflow.references import Reference
@@ -13,15 +14,25 @@ from parsl.dataflow.taskrecord import Error, Outcome, Value
 from parsl.errors import ConfigurationError, OptionalModuleMissing
 from parsl.executors.engine import ClusterSize, EngineExecutor
 from parsl.executors.errors import EngineWorkerLost, InvalidResourceSpecification
-from parsl.executors.remote_call import CallFailed, failure_of, run_packed, value_of
+from parsl.executors.remote_call import (
+    NO_ARGUMENTS,
+    CallFailed,
+    failure_of,
+    join_parts,
+    pack_parts,
+    run_packed,
+    value_of,
+)
 from parsl.representation import RepresentationMixin
 from parsl.search_path import script_folders
+from parsl.serialize.facade import stays_the_same
 from parsl.validation import check_types
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from parsl.data_provider.staging import Staging
+    from parsl.executors.base import Call
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +41,9 @@ _OPTIONS = {"cores": "num_cpus", "gpus": "num_gpus", "memory": "memory"}
 
 # Ray sends results up to 100 KB with the word that a task has ended; this leaves room for what it adds.
 _SMALL_BYTES = 64 * 1024
+
+# So many functions are made remote functions of their own.
+_MOST_OWN = 500
 
 
 class RayExecutor(EngineExecutor, RepresentationMixin):
@@ -77,7 +91,11 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
         self.storage_access = storage_access
         self.working_dir = working_dir
         self._ray: Any = None
+        # Makes whatever call it is given.
         self._task: Any = None
+        # For functions that have been called before: one of their own, None after their first call.
+        self._tasks: WeakKeyDictionary[Callable[..., Any], Any] = WeakKeyDictionary()
+        self._own = 0
         self._began_here = False
         self._size = ClusterSize(lambda: self._ray.cluster_resources().get("CPU", 0))
         # Resources of the cluster.
@@ -94,14 +112,20 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
         if self._began_here:
             self._connect(ray)
         self._ray = ray
+        self._task = self._remote(b"")
+        self._tasks.clear()
+        self._own = 0
+        self._size.start()
+
+    def _remote(self, head: bytes) -> Any:
+        """Make a remote function of Ray, for calls that begin with what is packed in `head`."""
         # With the function, which Ray sends once: as an argument, each task would first have to get hold of it.
         path = script_folders()
 
-        def run(packed: bytes, *kept: bytes) -> tuple[bytes | None, bytes | None]:
-            return _run(path, packed, *kept)
+        def run(packed: bytes = join_parts(NO_ARGUMENTS), *kept: bytes) -> tuple[bytes | None, bytes | None]:
+            return _run(path, head + packed, *kept)
 
-        self._task = ray.remote(num_returns=2, max_retries=self.max_retries)(run)
-        self._size.start()
+        return self._ray.remote(num_returns=2, max_retries=self.max_retries)(run)
 
     def _connect(self, ray: Any) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, **(self.init_options or {})}
@@ -142,14 +166,46 @@ class RayExecutor(EngineExecutor, RepresentationMixin):
             known = sorted({*_OPTIONS, *(name for name in self._declared if ":" not in name)})
             raise InvalidResourceSpecification(unknown, f"The Ray cluster has only {known}.")
 
-    def _send(self, number: int, packed: bytes, references: Sequence[Reference], resources: dict[str, Any]) -> Any:
-        task = self._task
+    def _pack(self, call: Call) -> tuple[tuple[Any, list[bytes]], Sequence[Reference]]:
+        parts, references = pack_parts(call.func, call.args, call.kwargs)
+        task = self._task_of(call.func, parts[:2])
+        if task is None:
+            return (self._task, [join_parts(parts)]), references
+        arguments = parts[2:]
+        # An argument costs Ray more than all that we do.
+        return (task, [] if arguments == NO_ARGUMENTS else [join_parts(arguments)]), references
+
+    def _task_of(self, function: Callable[..., Any], packed: list[bytes]) -> Any:
+        """Return the remote function that makes calls of a function, and of no other; None where there is none.
+
+        Ray keeps what it has sent as long as the program runs. So there is one only for what is called a second time,
+        and for so many functions.
+        """
+        if not stays_the_same(function):
+            return None
+        task = self._tasks.get(function)
+        if task is None:
+            again = function in self._tasks
+            if again and self._own < _MOST_OWN:
+                self._own += 1
+                task = self._remote(join_parts(packed))
+            self._tasks[function] = task
+        return task
+
+    def _send(
+        self,
+        number: int,
+        packed: tuple[Any, list[bytes]],
+        references: Sequence[Reference],
+        resources: dict[str, Any],
+    ) -> Any:
+        task, call = packed
         if resources:
             options: dict[str, Any] = {_OPTIONS[k]: v for k, v in resources.items() if k in _OPTIONS}
             if "memory" in options:
                 options["memory"] = int(options["memory"] * 2**20)
             task = task.options(**options, resources={k: v for k, v in resources.items() if k not in _OPTIONS})
-        ended, result = task.remote(packed, *[r.object for r in references if isinstance(r, RayReference)])
+        ended, result = task.remote(*call, *[r.object for r in references if isinstance(r, RayReference)])
         ended.future().add_done_callback(lambda f: self._on_end(number, f, result))
         return ended
 

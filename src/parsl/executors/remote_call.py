@@ -21,6 +21,9 @@ from parsl.serialize.pickling import is_plain
 # Whether a worker may keep a function for further calls, or each is to have a fresh one, with the state it had here.
 _KEPT, _FRESH = b"k", b"f"
 
+# The parts of a call behind the function, where it has no arguments.
+NO_ARGUMENTS = [facade.pack_arguments((), {})[0]]
+
 _Packed = TypeVar("_Packed")
 
 
@@ -45,7 +48,8 @@ def pack_parts(
     """Pack a call, in several byte strings.
 
     Returns:
-        The parts of the call, which `run_parts` takes, and the references among its arguments.
+        The parts of the call, which `run_parts` takes, and the references among its arguments. The first two are the
+        function, the others its arguments.
 
     Raises:
         SerializationError: naming the argument that cannot be packed.
@@ -68,7 +72,12 @@ def pack_call(
         SerializationError: naming the argument that cannot be packed.
     """
     parts, references = pack_parts(function, args, kwargs)
-    return facade.pack_buffers(parts), references
+    return join_parts(parts), references
+
+
+def join_parts(parts: Sequence[bytes]) -> bytes:
+    """Join parts of a call for `run_packed`; what was joined apart makes a call when it stands one behind the other."""
+    return facade.pack_buffers(parts)
 
 
 def run_packed(call: bytes, path: Sequence[str] = (), *kept: bytes) -> bytes:
