@@ -166,8 +166,8 @@ def test_a_chain_of_100000_links_on_a_small_stack() -> None:
         texts.append(str(made[0]))
         texts.append(repr(made[0]))
 
-    # All links of such chains go one after the other, for which Python 3.13 takes more than a small stack. So neither this
-    # one goes there, nor what other tests have left to the collector.
+    # All links of such a chain go one after the other, for which Python 3.13 takes more than a small stack. So neither
+    # this one goes there, nor what other tests have left to the collector.
     gc.collect()
     gc.disable()
     before = threading.stack_size(256 * 1024)
