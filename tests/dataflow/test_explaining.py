@@ -123,13 +123,17 @@ def test_a_join(one):
 
 
 def test_tasks_that_wait_for_one_another_are_a_circle(one):
+    filled = threading.Event()
+
     @join_app
     def join(wanted):
+        assert filled.wait(SOON)
         return wanted[0]
 
     box = []
     future = join(box)
     box.append(plain(future))
+    filled.set()
     while future.task_status() != "joining":
         settled(one)
     found = one.explain(box[0])
