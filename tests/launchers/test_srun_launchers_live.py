@@ -16,7 +16,7 @@ pytestmark = pytest.mark.services
 
 def wait_for_end(provider, job_id):
     pause = threading.Event()
-    for _ in range(200):
+    for _ in range(600):
         (status,) = provider.status([job_id])
         if status.terminal:
             return status
