@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import threading
+from abc import ABC, abstractmethod
 
 import zmq
 
@@ -82,7 +83,7 @@ def _read_key(cert_dir: str, owner: str, kind: str) -> bytes:
     return match[1].encode()
 
 
-class BaseContext:
+class BaseContext(ABC):
     """A ZeroMQ context that gives its sockets what they need for encryption.
 
     Args:
@@ -102,13 +103,13 @@ class BaseContext:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sockets: list[zmq.Socket[bytes]] = []
 
+    @abstractmethod
     def _read_keys(self, cert_dir: str) -> None:
         """Take from the certificate folder what `_encrypt` needs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _encrypt(self, socket: zmq.Socket[bytes]) -> None:
         """Prepare a new socket for encryption."""
-        raise NotImplementedError
 
     @property
     def closed(self) -> bool:

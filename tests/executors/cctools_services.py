@@ -20,3 +20,22 @@ def environment_of(name: str, *variables: str) -> dict[str, str]:
 def first_entry(path: str) -> str:
     """Return the first folder of a search path."""
     return path.split(os.pathsep, maxsplit=1)[0]
+
+
+def hog(megabytes: int) -> None:
+    """Take so much memory, until the engine ends the task."""
+    import time
+
+    held = b"x" * (megabytes * 1_000_000)
+    while held:
+        time.sleep(60)
+
+
+def fill(megabytes: int) -> None:
+    """Write a file of such a size, and wait until the engine ends the task."""
+    import time
+
+    with open("large", "wb") as file:
+        file.write(b"x" * (megabytes * 1_000_000))
+    while True:
+        time.sleep(60)

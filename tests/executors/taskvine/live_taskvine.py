@@ -20,6 +20,7 @@ from parsl.executors.taskvine import TaskVineExecutor, TaskVineFactoryConfig, Ta
 from parsl.executors.taskvine.errors import TaskVineTaskFailure
 from parsl.executors.workqueue import WorkQueueExecutor
 from parsl.providers import LocalProvider
+from tests.executors.cctools_services import fill, hog
 from tests.executors.contract import PATIENCE, ExecutorContract, Held, add, fail, hold
 
 pytestmark = pytest.mark.services
@@ -81,23 +82,6 @@ def started(tmp_path: Path) -> Iterator[Callable[..., TaskVineExecutor]]:
             return executor
 
         yield start
-
-
-def hog(megabytes: int) -> None:
-    import time
-
-    held = b"x" * (megabytes * 1_000_000)
-    while held:
-        time.sleep(60)
-
-
-def fill(megabytes: int) -> None:
-    import time
-
-    with open("large", "wb") as file:
-        file.write(b"x" * (megabytes * 1_000_000))
-    while True:
-        time.sleep(60)
 
 
 class TestLimits:

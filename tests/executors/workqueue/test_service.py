@@ -23,6 +23,7 @@ from parsl.executors.cctools_manager import KEEPALIVE
 from parsl.executors.workqueue.errors import WorkQueueFailure, WorkQueueTaskFailure, WorkQueueWorkerLost
 from parsl.executors.workqueue.executor import WorkQueueExecutor
 from parsl.providers import LocalProvider
+from tests.executors.cctools_services import fill, hog
 from tests.executors.contract import PATIENCE, Held, add, hold
 
 pytestmark = [pytest.mark.services, pytest.mark.usefixtures("library")]
@@ -41,23 +42,6 @@ def variable(name: str) -> str | None:
 def spin() -> None:
     while True:
         pass
-
-
-def hog(megabytes: int) -> None:
-    import time
-
-    held = b"x" * (megabytes * 1_000_000)
-    while held:
-        time.sleep(60)
-
-
-def fill(megabytes: int) -> None:
-    import time
-
-    with open("large", "wb") as file:
-        file.write(b"x" * (megabytes * 1_000_000))
-    while True:
-        time.sleep(60)
 
 
 def end(worker: subprocess.Popen[bytes]) -> None:

@@ -101,7 +101,7 @@ class Lives:
         self._failed: dict[int, Life] = {}
 
     def take(self, batch: Iterable[Record]) -> None:
-        """Take in records; what cannot be read is left out, and logged by who writes the rows."""
+        """Take in records. One that cannot be read is logged and left out: it must not stop those behind it."""
         handlers: dict[int, Callable[..., object]] = {
             records.SUBMITTED: self._submitted,
             records.LAUNCHED: self._launched,
@@ -120,7 +120,7 @@ class Lives:
             try:
                 handler(*record[1:])
             except Exception:
-                logger.debug("A record cannot be read: %.200r", record, exc_info=True)
+                logger.exception("A record cannot be told of and is left out: %.200r", record)
         for task in waiting:
             self._tell_failed(task)
 
